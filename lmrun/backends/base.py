@@ -1,0 +1,82 @@
+"""What a backend is: it says who its model is, loads it, and answers requests."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+from lmrun.requests import Request, Response
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """One model of a manifest, as a backend receives it: validated, with no list-valued axes left."""
+
+    name: str
+    """Unique label in results."""
+    backend: str
+    model: str
+    """Hub id, local path (absolute), or served name."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Everything else that the manifest says of this model (``dtype``, ``device``, ``batch_tokens`` …)."""
+    offline: bool = False
+    """No socket may be opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """Who answers: everything that can change an answer, found without loading the model."""
+
+    fingerprint: str
+    """Hash over ``facts``; part of every cache key."""
+    facts: Mapping[str, Any]
+    """What went into the fingerprint, by name (``weights``, ``revision``, ``dtype``, ``chat_template`` …); kept in the lock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a backend can say about itself while it works; every field may be unknown."""
+
+    phase: str = ""
+    """For example ``"batch 12/340, 4,096 tokens"``."""
+    device: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Facts known only once the model is loaded (parameters, device name, effective batch size)."""
+
+
+Chunk: TypeAlias = Sequence[tuple[int, Response]]
+"""Answers that finished together, each with the position of its request. A chunk is made durable in one transaction."""
+
+
+class Backend(Protocol):
+    """A model behind one way of asking it.
+
+    Built as ``Backend(spec)`` (cheap: no heavy import), asked for its identity, then loaded only if some request is not
+    in the cache. ``run`` owns batching or concurrency; cache, durability and progress sit above it, once for all.
+    """
+
+    def identify(self) -> ModelIdentity:
+        """Say who the model is without loading it. Raises :class:`~lmrun.errors.BackendError`."""
+        ...
+
+    def load(self) -> None:
+        """Get ready to answer. Raises :class:`~lmrun.errors.BackendError`."""
+        ...
+
+    def run(self, requests: Sequence[Request], answered: Collection[int] = frozenset()) -> Iterator[Chunk]:
+        """Answer ``requests`` of one kind, in any order, as the answers finish.
+
+        Positions in ``answered`` have their answer already and are not asked again, but they keep their place when
+        batches are formed: so a resumed run forms the same batches as an uninterrupted one, and its numbers are equal
+        to the last bit. A request that fails gives a response with an error; it never raises.
+        """
+        ...
+
+    def usage(self) -> Usage:
+        """What the backend is doing now; called from another thread."""
+        ...
+
+    def close(self) -> None:
+        """Free the model and its memory. Safe to call twice, and before ``load``."""
+        ...

@@ -1,0 +1,1 @@
+"""Dataset sources: hub, local files, offline mirror."""

@@ -1,0 +1,1 @@
+"""How `lmrun batch` shows a run: rich progress, plain lines, JSON."""

@@ -1,0 +1,1 @@
+"""TOML manifest to a typed, expanded manifest."""

@@ -1,0 +1,146 @@
+"""``Request`` and ``Response``: the only things that pass between a task and a backend.
+
+A task renders a doc into requests without knowing a model; a backend answers requests without knowing a task.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias, get_args
+
+RequestKind = Literal["loglikelihood", "loglikelihood_rolling", "generate_until"]
+REQUEST_KINDS: tuple[RequestKind, ...] = get_args(RequestKind)
+
+Role = Literal["system", "user", "assistant"]
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat."""
+
+    role: Role
+    content: str
+
+
+Context: TypeAlias = str | tuple[Message, ...]
+"""Plain text, or the messages of a chat. A chat that ends in an assistant message is a prefill: the model continues it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One question to a model."""
+
+    kind: RequestKind
+    context: Context = ""
+    """The prompt. Empty for ``loglikelihood_rolling``."""
+    continuation: str = ""
+    """The text that is scored (``loglikelihood`` and ``loglikelihood_rolling``)."""
+    generation: Mapping[str, Any] = field(default_factory=dict)
+    """Generation parameters as the task states them, JSON values only (``until``, ``max_gen_toks``, ``temperature`` …)."""
+    sample_index: int = 0
+    """Which of the task's ``repeats`` this is."""
+    seed: int | None = None
+    """Seed of a sampled generation; None where nothing is sampled."""
+
+
+def context_as_json(context: Context) -> str | list[dict[str, str]]:
+    """A prompt as plain JSON: the text itself, or a list of role/content mappings."""
+    if isinstance(context, str):
+        return context
+    return [{"role": m.role, "content": m.content} for m in context]
+
+
+def context_from_json(value: str | list[dict[str, str]]) -> Context:
+    """Inverse of :func:`context_as_json`."""
+    if isinstance(value, str):
+        return value
+    return tuple(Message(role=m["role"], content=m["content"]) for m in value)  # type: ignore[arg-type]
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with one spelling per value, for hashing."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def content_key(fingerprint: str, request: Request) -> str:
+    """The cache key of a request to a model: 32 hex digits.
+
+    ``fingerprint`` stands for everything about the model and backend that can change an answer (weights, dtype,
+    tokenizer, chat template, context length …), so text and fingerprint together determine the final token ids.
+    Batch size, task name, worker count and time are not part of it.
+    """
+    parts = [
+        1,  # version of this recipe
+        fingerprint,
+        request.kind,
+        context_as_json(request.context),
+        request.continuation,
+        dict(request.generation),
+        request.sample_index,
+        request.seed,
+    ]
+    return hashlib.blake2b(canonical_json(parts).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseError:
+    """Why a request has no answer."""
+
+    kind: str
+    """A short class of error, e.g. ``"context_too_long"``, ``"out_of_memory"``, ``"http_400"``."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A model's answer to one request, or the error that stands in its place."""
+
+    text: str | None = None
+    """``generate_until``: the answer, without reasoning and without the stop string."""
+    reasoning: str | None = None
+    logprob: float | None = None
+    """Sum of natural-log probabilities of the scored tokens (``loglikelihood*``)."""
+    is_greedy: bool | None = None
+    """``loglikelihood``: greedy decoding would have given exactly the continuation."""
+    finish_reason: FinishReason | None = None
+    """``generate_until``: ``"length"`` means that the answer was cut off."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    """Tokens generated, or tokens scored."""
+    dropped_tokens: int = 0
+    """Prompt tokens cut from the left because the prompt did not fit."""
+    error: ResponseError | None = None
+    attempts: int = 1
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """Anything a reader of the sample should know, e.g. ``{"join": "split"}`` or a repaired parameter. JSON values."""
+
+
+def response_as_json(response: Response) -> dict[str, Any]:
+    """A response as a JSON mapping that leaves out what is empty."""
+    out: dict[str, Any] = {}
+    for name in ("text", "reasoning", "logprob", "is_greedy", "finish_reason"):
+        value = getattr(response, name)
+        if value is not None:
+            out[name] = value
+    for name in ("prompt_tokens", "completion_tokens", "dropped_tokens"):
+        if getattr(response, name):
+            out[name] = getattr(response, name)
+    if response.error:
+        out["error"] = {"kind": response.error.kind, "message": response.error.message}
+    if response.attempts != 1:
+        out["attempts"] = response.attempts
+    if response.notes:
+        out["notes"] = dict(response.notes)
+    return out
+
+
+def response_from_json(value: Mapping[str, Any]) -> Response:
+    """Inverse of :func:`response_as_json`."""
+    fields = dict(value)
+    if "error" in fields:
+        fields["error"] = ResponseError(**fields["error"])
+    return Response(**fields)

@@ -1,0 +1,1 @@
+"""Filters, metrics, aggregation, standard errors: a pure pass over stored responses."""

@@ -1,0 +1,1 @@
+"""SQLite: the request cache and the run store."""

@@ -1,0 +1,1 @@
+"""Task YAML to prompts and requests."""
