@@ -27,7 +27,7 @@ class Message:
 
 
 Context: TypeAlias = str | tuple[Message, ...]
-"""Plain text, or the messages of a chat. A chat that ends in an assistant message is a prefill: the model continues it."""
+"""Plain text, or the messages of a chat. A last message of the assistant is a prefill: the model continues it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Request:
     continuation: str = ""
     """The text that is scored (``loglikelihood`` and ``loglikelihood_rolling``)."""
     generation: Mapping[str, Any] = field(default_factory=dict)
-    """Generation parameters as the task states them, JSON values only (``until``, ``max_gen_toks``, ``temperature`` …)."""
+    """Generation parameters as the task states them (``until``, ``max_gen_toks`` …); JSON values only."""
     sample_index: int = 0
     """Which of the task's ``repeats`` this is."""
     seed: int | None = None

@@ -31,7 +31,7 @@ class ModelIdentity:
     fingerprint: str
     """Hash over ``facts``; part of every cache key."""
     facts: Mapping[str, Any]
-    """What went into the fingerprint, by name (``weights``, ``revision``, ``dtype``, ``chat_template`` …); kept in the lock."""
+    """What went into the fingerprint, by name (``weights``, ``revision``, ``dtype`` …); kept in the lock."""
 
 
 @dataclass(frozen=True, slots=True)

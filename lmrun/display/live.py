@@ -1,0 +1,88 @@
+"""A live table on a terminal: one line per job, a bar for the whole."""
+
+from __future__ import annotations
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from lmrun.display.format import duration, safe
+from lmrun.engine.progress import JobProgress, Snapshot
+
+_MARKS = {"done": ("✓", "green"), "failed": ("✗", "red"), "answering": ("▸", "cyan"), "scoring": ("▸", "cyan")}
+
+
+class LiveSink:
+    """Redraws four times a second at the bottom of the terminal; notes and finished jobs scroll above."""
+
+    interval = 0.25
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._live.start()
+        self._notes = 0
+
+    def draw(self, snapshot: Snapshot) -> None:
+        """Redraw."""
+        for note in snapshot.notes[self._notes :]:
+            self._console.print(Text(safe(note)))
+        self._notes = len(snapshot.notes)
+        self._live.update(self._render(snapshot), refresh=True)
+
+    def close(self, snapshot: Snapshot) -> None:
+        """Remove the live part; the results take its place."""
+        self.draw(snapshot)
+        self._live.stop()
+
+    def _render(self, snapshot: Snapshot) -> RenderableType:
+        rows = max(3, min(16, self._console.height - 6))
+        return Group(_jobs_table(_visible(snapshot.jobs, rows), len(snapshot.jobs)), _status(snapshot))
+
+
+def _visible(jobs: tuple[JobProgress, ...] | list[JobProgress] | object, rows: int) -> list[JobProgress]:
+    """The window of jobs around the first unfinished one."""
+    every = list(jobs)  # type: ignore[call-overload]
+    current = next((i for i, job in enumerate(every) if job.state not in ("done", "failed")), len(every))
+    start = max(0, min(current - rows // 2, len(every) - rows))
+    return every[start : start + rows]
+
+
+def _jobs_table(jobs: list[JobProgress], total: int) -> Table:
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    for name in ("", "task", "model"):
+        table.add_column(name, no_wrap=True, overflow="ellipsis")
+    table.add_column("progress", min_width=12)
+    for name in ("requests", "cache", "errors"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("score", no_wrap=True)
+    for job in jobs:
+        mark, style = _MARKS.get(job.state, ("·", "dim"))
+        table.add_row(
+            Text(mark, style=style),
+            Text(job.label, style="" if job.state != "waiting" else "dim"),
+            Text(job.model, style="dim"),
+            ProgressBar(total=max(1, job.requests), completed=job.done, width=14) if job.requests else Text(job.state),
+            f"{job.done:,}/{job.requests:,}" if job.requests else "",
+            f"{job.cache_hits:,}" if job.cache_hits else "",
+            Text(str(job.errors), style="red") if job.errors else "",
+            Text(job.headline),
+        )
+    if total > len(jobs):
+        table.caption = f"{len(jobs)} of {total} jobs"
+    return table
+
+
+def _status(snapshot: Snapshot) -> Text:
+    parts = [duration(snapshot.elapsed), snapshot.phase]
+    if snapshot.detail:
+        parts.append(safe(snapshot.detail))
+    if snapshot.rate is not None:
+        parts.append(f"{snapshot.rate:,.1f} requests/s")
+    if snapshot.eta is not None and snapshot.phase == "answering":
+        parts.append(f"ETA {duration(snapshot.eta)}")
+    if snapshot.since > 60:
+        parts.append(f"nothing new for {duration(snapshot.since)}")
+    return Text("  " + " · ".join(parts), style="bold", no_wrap=True, overflow="ellipsis")

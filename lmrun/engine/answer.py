@@ -1,0 +1,83 @@
+"""Answer the requests of a job: from the cache in bulk, the rest from the backend, each answer durable as it arrives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from lmrun.backends.base import Backend, Chunk
+from lmrun.engine.progress import Tracker, cost
+from lmrun.requests import Request
+from lmrun.store.cache import Cache
+from lmrun.store.log import RunLog
+from lmrun.store.writer import RunStore
+
+
+@dataclass(frozen=True, slots=True)
+class JobAddress:
+    """Where a job's answers go, and under which names progress is shown."""
+
+    id: int
+    model: str
+    label: str
+    fingerprint: str
+
+
+@dataclass(slots=True)
+class Answerer:
+    """Answers jobs of one run. ``cache`` is None where the user wants none."""
+
+    store: RunStore
+    cache: Cache | None
+    tracker: Tracker
+    log: RunLog
+
+    def look_up(self, job: JobAddress) -> None:
+        """Copy what the cache knows of this job into the run, in bulk, and mark the look-up as done."""
+        self.tracker.update(job.model, job.label, state="looking up")
+        keys = self.store.unanswered_keys(job.id)
+        hits = self.store.finish_lookup(job.id, self.cache.get(keys) if self.cache else ())
+        self.tracker.update(job.model, job.label, requests=len(keys), done=hits, cache_hits=hits)
+        self.log.write("info", "looked up", model=job.model, job=job.label, requests=len(keys), hits=hits)
+
+    def restore(self, job: JobAddress) -> None:
+        """Put the answers that an earlier process of this run computed into the cache, which it may not have reached."""
+        if self.cache:
+            for kind, answers in groupby(self.store.computed(job.id), key=lambda answer: answer[1]):
+                self.cache.put(job.fingerprint, kind, ((key, response) for key, _, response in answers))
+
+    def pending(self, job: JobAddress) -> bool:
+        """Whether the job has requests that only the backend can answer."""
+        return any(not answered for _, _, answered in self.store.work(job.id))
+
+    def answer(self, job: JobAddress, backend: Callable[[], Backend]) -> None:
+        """Ask the backend everything that is left of the job; it is built and loaded only if there is something."""
+        work = list(self.store.work(job.id))
+        kinds = list(dict.fromkeys(request.kind for _, request, _ in work))
+        self.tracker.update(job.model, job.label, state="answering")
+        for kind in kinds:
+            self._answer_kind(job, backend, [item for item in work if item[1].kind == kind])
+        self.store.set_job(job.id, "answered")
+
+    def _answer_kind(
+        self, job: JobAddress, backend: Callable[[], Backend], work: Sequence[tuple[str, Request, bool]]
+    ) -> None:
+        requests = [request for _, request, _ in work]
+        answered = frozenset(i for i, (_, _, done) in enumerate(work) if done)
+        if len(answered) == len(work):
+            return
+        for chunk in backend().run(requests, answered):
+            self._keep(job, work, chunk)
+
+    def _keep(self, job: JobAddress, work: Sequence[tuple[str, Request, bool]], chunk: Chunk) -> None:
+        answers = [(work[i][0], response) for i, response in chunk]
+        # The run first: what it holds is what a resume does not ask again. The cache is made good by `restore`.
+        self.store.add_responses(job.id, "computed", answers)
+        if self.cache and chunk:
+            self.cache.put(job.fingerprint, work[chunk[0][0]][1].kind, answers)
+        errors = [response.error for _, response in answers if response.error]
+        self.log.write("debug", "answered", model=job.model, job=job.label, n=len(answers), errors=len(errors))
+        for error in errors[:1]:
+            self.log.write("warning", "request failed", model=job.model, job=job.label, kind=error.kind, n=len(errors))
+        self.tracker.answered(job.model, job.label, len(answers), len(errors), sum(cost(work[i][1]) for i, _ in chunk))

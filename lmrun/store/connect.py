@@ -1,0 +1,95 @@
+"""Open a SQLite file so that one writer and many readers can share it, and bring its schema up to date."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from lmrun.errors import StoreError
+
+# SQLite's write-ahead log needs shared memory between all processes that use the file, which these do not give; several
+# hosts writing one file over them corrupt it.
+NETWORK_FILE_SYSTEMS = frozenset(
+    "9p acfs afpfs afs beegfs ceph cifs cvmfs fuse.blobfuse2 fuse.gcsfuse fuse.glusterfs fuse.s3fs fuse.sshfs gfs2 "  # noqa: SIM905
+    "glusterfs gpfs lustre ncpfs nfs nfs3 nfs4 ocfs2 panfs pvfs2 smb3 smbfs webdav wekafs".split()
+)
+BUSY_TIMEOUT_MS = 30_000
+
+
+def file_system(path: Path) -> str:
+    """Type of the file system that holds ``path`` (``"ext4"``, ``"nfs4"`` …), or ``""`` where it cannot be told."""
+    import psutil
+
+    try:
+        mounts = {Path(p.mountpoint): p.fstype for p in psutil.disk_partitions(all=True)}
+    except (OSError, RuntimeError):
+        return ""
+    resolved = path.resolve()
+    return next((mounts[folder] for folder in (resolved, *resolved.parents) if folder in mounts), "")
+
+
+def is_network(path: Path) -> bool:
+    """Whether ``path`` is on a network file system."""
+    return file_system(path).lower() in NETWORK_FILE_SYSTEMS
+
+
+def connect(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
+    """Open ``path`` for writing, creating it and its folder, with the schema of ``migrations`` applied.
+
+    On a local disk: write-ahead log, and no wait for the disk at a commit. A commit then survives the death of the
+    process at any point (a power cut can cost the last commits, never the file). On a network file system: a rollback
+    journal with full syncs.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(
+            path, timeout=BUSY_TIMEOUT_MS / 1000, isolation_level=None, check_same_thread=False
+        )
+        if is_network(path.parent):
+            connection.executescript("PRAGMA journal_mode=DELETE; PRAGMA synchronous=FULL;")
+        else:
+            connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;")
+        _migrate(connection, migrations)
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(
+            f"{path}: cannot be used as a database: {error}",
+            hint="check that the folder is writable and the file is a database of lmrun's; or name another one",
+        ) from error
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def connect_readonly(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
+    """Open an existing database for reading only; it may be written to by another process meanwhile.
+
+    Raises:
+        StoreError: if it cannot be read, or was written by another version of lmrun.
+    """
+    try:
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_MS / 1000)
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    except sqlite3.Error as error:
+        raise StoreError(f"{path}: cannot be read: {error}", hint="is the whole folder of the run there?") from error
+    if version != len(migrations):
+        raise StoreError(
+            f"{path}: has schema version {version}, this lmrun reads version {len(migrations)}",
+            hint="use the version of lmrun that wrote it; `lmrun batch` on its manifest brings a run up to date",
+        )
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection, migrations: Sequence[str]) -> None:
+    """Apply what is missing; ``PRAGMA user_version`` counts what has been applied."""
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version > len(migrations):
+        raise sqlite3.DatabaseError(f"written by a newer lmrun (schema {version}, this one knows {len(migrations)})")
+    for number, script in enumerate(migrations[version:], start=version + 1):
+        # Re-check inside the transaction: two processes may open a new cache at the same moment.
+        connection.execute("BEGIN IMMEDIATE")
+        if int(connection.execute("PRAGMA user_version").fetchone()[0]) < number:
+            for statement in filter(str.strip, script.split(";")):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version={number}")
+        connection.execute("COMMIT")

@@ -1,0 +1,227 @@
+"""A run as the faces see it: read-only, also while another process writes it, also on another machine."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lmrun.requests import response_from_json
+from lmrun.store.connect import connect_readonly
+from lmrun.store.records import (
+    Exchange,
+    GroupView,
+    JobView,
+    MetricRecord,
+    SampleDetail,
+    SampleRow,
+    ScoreRecord,
+)
+from lmrun.store.rows import request_from_row
+from lmrun.store.runs import RunDirectory
+from lmrun.store.schema import MIGRATIONS
+
+OUTCOMES = {
+    "wrong": "s.status = 'scored' AND s.correct = 0",
+    "correct": "s.status = 'scored' AND s.correct = 1",
+    "errors": "s.status = 'error'",
+    "truncated": "(s.truncated OR s.dropped > 0)",
+    "no_match": "s.no_match",
+}
+"""Sample filters by name; each is a condition on a sample."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleQuery:
+    """Which samples to list. Every given condition must hold."""
+
+    model: str | None = None
+    task: str | None = None
+    """A job's label, or the task's name in any setting."""
+    outcomes: Sequence[str] = ()
+    """Names out of ``OUTCOMES``."""
+    search: str | None = None
+    """Text that occurs in the prompt, the continuation, the output or the doc; case does not matter."""
+    doc_id: int | None = None
+    limit: int | None = None
+    offset: int = 0
+
+
+class RunReader:
+    """An open run, for reading."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        self.run = run
+        self._db = connect_readonly(run.database, MIGRATIONS)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def info(self) -> dict[str, Any]:
+        """All facts of the run (status, created, finished, manifest_hash …)."""
+        return {name: json.loads(value) for name, value in self._db.execute("SELECT name, value FROM run")}
+
+    def models(self) -> list[dict[str, Any]]:
+        """Models in the order of the manifest: id, name, backend, model, fingerprint, facts, status, error."""
+        rows = self._db.execute("SELECT * FROM models ORDER BY id")
+        return [{**dict(r), "facts": json.loads(r["facts"]), "error": json.loads(r["error"] or "null")} for r in rows]
+
+    def jobs(self) -> list[JobView]:
+        """Jobs in the order of the plan, with their counts."""
+        rows = self._db.execute(
+            """SELECT j.*, m.name AS model,
+                 (SELECT count(*) FROM samples s WHERE s.job_id = j.id AND s.status = 'scored') AS n_scored,
+                 (SELECT count(*) FROM samples s WHERE s.job_id = j.id AND s.status = 'error') AS n_errors,
+                 (SELECT count(*) FROM samples s WHERE s.job_id = j.id AND s.truncated) AS n_truncated,
+                 (SELECT count(*) FROM samples s WHERE s.job_id = j.id AND s.dropped > 0) AS n_dropped,
+                 (SELECT count(*) FROM samples s WHERE s.job_id = j.id AND s.no_match) AS n_no_match,
+                 (SELECT count(*) FROM responses a WHERE a.job_id = j.id) AS requests,
+                 (SELECT count(*) FROM responses a WHERE a.job_id = j.id AND a.source = 'cache') AS cache_hits
+               FROM jobs j JOIN models m ON m.id = j.model_id ORDER BY j.id"""
+        )
+        return [_job_view(row) for row in rows]
+
+    def groups(self) -> list[GroupView]:
+        """Groups of every model, parents before children."""
+        rows = self._db.execute(
+            "SELECT m.name, g.label, g.spec FROM groups g JOIN models m ON m.id = g.model_id ORDER BY m.id, g.position"
+        )
+        return [GroupView(name, label, json.loads(spec)) for name, label, spec in rows]
+
+    def metrics(self, job_id: int) -> list[MetricRecord]:
+        """Aggregated metrics of a job, in the order of its task."""
+        rows = self._db.execute("SELECT * FROM metrics WHERE job_id = ? ORDER BY position", (job_id,))
+        return [
+            MetricRecord(
+                metric=r["metric"],
+                filter=r["filter"],
+                value=json.loads(r["value"]),
+                stderr=json.loads(r["stderr"]),
+                interval=json.loads(r["interval"]) if r["interval"] else None,
+                n=r["n"],
+                higher_is_better=None if r["higher_is_better"] is None else bool(r["higher_is_better"]),
+            )
+            for r in rows
+        ]
+
+    def samples(self, query: SampleQuery) -> Iterator[SampleRow]:
+        """Samples that fit, in the order of jobs and docs."""
+        where, values = _conditions(query)
+        rows = self._db.execute(
+            f"""SELECT s.*, j.label, m.name AS model FROM samples s JOIN jobs j ON j.id = s.job_id
+                JOIN models m ON m.id = j.model_id WHERE {where} ORDER BY j.id, s.doc_id LIMIT ? OFFSET ?""",
+            (*values, -1 if query.limit is None else query.limit, query.offset),
+        )
+        return (_sample_row(row) for row in rows)
+
+    def count(self, query: SampleQuery) -> int:
+        """How many samples fit, whatever ``limit`` says."""
+        where, values = _conditions(query)
+        statement = f"""SELECT count(*) FROM samples s JOIN jobs j ON j.id = s.job_id JOIN models m ON m.id = j.model_id
+                        WHERE {where}"""
+        return int(self._db.execute(statement, values).fetchone()[0])
+
+    def sample(self, sample_id: int) -> SampleDetail:
+        """One sample with its requests, responses and scores."""
+        row = self._db.execute(
+            """SELECT s.*, j.label, m.name AS model FROM samples s JOIN jobs j ON j.id = s.job_id
+               JOIN models m ON m.id = j.model_id WHERE s.id = ?""",
+            (sample_id,),
+        ).fetchone()
+        requests = self._db.execute(
+            """SELECT r.*, t.body, a.response, a.source FROM requests r LEFT JOIN texts t ON t.id = r.context_id
+               LEFT JOIN responses a ON a.key = r.key WHERE r.sample_id = ? ORDER BY r.position, r.repeat""",
+            (sample_id,),
+        )
+        return SampleDetail(
+            row=_sample_row(row),
+            doc=json.loads(row["doc"]),
+            target=json.loads(row["target"]),
+            choices=json.loads(row["choices"]),
+            exchanges=[_exchange(r) for r in requests],
+            scores=self._scores(sample_id),
+        )
+
+    def _scores(self, sample_id: int) -> list[ScoreRecord]:
+        rows = self._db.execute("SELECT * FROM scores WHERE sample_id = ?", (sample_id,))
+        return [
+            ScoreRecord(
+                filter=r["filter"],
+                filtered=json.loads(r["filtered"]),
+                metrics=json.loads(r["metrics"]),
+                extraction=r["extraction"],
+                span=json.loads(r["span"]) if r["span"] else None,
+                correct=None if r["correct"] is None else bool(r["correct"]),
+            )
+            for r in rows
+        ]
+
+
+def _conditions(query: SampleQuery) -> tuple[str, list[Any]]:
+    conditions, values = ["1"], []
+    if query.model is not None:
+        conditions.append("m.name = ?")
+        values.append(query.model)
+    if query.task is not None:
+        conditions.append("(j.label = ? OR j.task = ?)")
+        values.extend([query.task, query.task])
+    if query.doc_id is not None:
+        conditions.append("s.doc_id = ?")
+        values.append(query.doc_id)  # type: ignore[arg-type]
+    conditions.extend(OUTCOMES[name] for name in query.outcomes)
+    if query.search:
+        conditions.append(
+            """(instr(lower(s.doc), ?) OR s.id IN (
+                 SELECT r.sample_id FROM requests r LEFT JOIN texts t ON t.id = r.context_id
+                 LEFT JOIN responses a ON a.key = r.key
+                 WHERE instr(lower(t.body), ?) OR instr(lower(r.continuation), ?)
+                    OR instr(lower(json_extract(a.response, '$.text')), ?)))"""
+        )
+        values.extend([query.search.lower()] * 4)
+    return " AND ".join(conditions), values
+
+
+def _job_view(row: sqlite3.Row) -> JobView:
+    plain = (
+        *("id", "model", "label", "task", "alias", "num_fewshot", "output_type", "status", "n_docs_total", "n_docs"),
+        *("n_scored", "n_errors", "n_truncated", "n_dropped", "n_no_match", "requests", "cache_hits"),
+        *("task_hash", "prompt_hash"),
+    )
+    return JobView(
+        **{name: row[name] for name in plain},
+        version=json.loads(row["version"]),
+        error=json.loads(row["error"]) if row["error"] else None,
+        datasets=json.loads(row["datasets"]),
+        setting=json.loads(row["setting"]),
+        config=json.loads(row["config"]),
+        scoring=json.loads(row["scoring"]),
+    )
+
+
+def _sample_row(row: sqlite3.Row) -> SampleRow:
+    return SampleRow(
+        id=row["id"],
+        model=row["model"],
+        label=row["label"],
+        doc_id=row["doc_id"],
+        status=row["status"],
+        correct=None if row["correct"] is None else bool(row["correct"]),
+        truncated=bool(row["truncated"]),
+        dropped=row["dropped"],
+        no_match=bool(row["no_match"]),
+        error=json.loads(row["error"]) if row["error"] else None,
+    )
+
+
+def _exchange(row: sqlite3.Row) -> Exchange:
+    return Exchange(
+        position=row["position"],
+        repeat=row["repeat"],
+        key=row["key"],
+        request=request_from_row(row),
+        response=response_from_json(json.loads(row["response"])) if row["response"] else None,
+        source=row["source"],
+    )

@@ -1,0 +1,27 @@
+"""Between values and columns."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any
+
+from lmrun.requests import Request, context_from_json
+
+
+def to_json(value: Any) -> str:
+    """JSON text of a value; what JSON has no type for (dates, bytes, …) becomes its string."""
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def request_from_row(row: sqlite3.Row) -> Request:
+    """A stored request; the row has the columns of ``requests`` and ``body``, its context."""
+    body = row["body"] or ""
+    return Request(
+        kind=row["kind"],
+        context=context_from_json(json.loads(body)) if row["is_chat"] else body,
+        continuation=row["continuation"],
+        generation=json.loads(row["generation"]),
+        sample_index=row["repeat"],
+        seed=row["seed"],
+    )

@@ -1,0 +1,127 @@
+"""The tables of ``run.db``. Columns that hold JSON say so; everything is readable with sqlite-utils or Datasette."""
+
+from __future__ import annotations
+
+MIGRATIONS = (
+    """
+    -- facts of the run, JSON values: status, created, finished, manifest_hash, plan_hash, command, pid, host …
+    CREATE TABLE run (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+
+    CREATE TABLE models (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        backend TEXT NOT NULL,
+        model TEXT NOT NULL,
+        fingerprint TEXT NOT NULL DEFAULT '',
+        facts TEXT NOT NULL DEFAULT '{}',              -- JSON: what the fingerprint was made of
+        status TEXT NOT NULL DEFAULT 'pending',        -- pending, running, done, failed
+        error TEXT                                     -- JSON: message, hint
+    );
+
+    -- one model x one task setting
+    CREATE TABLE jobs (
+        id INTEGER PRIMARY KEY,
+        model_id INTEGER NOT NULL REFERENCES models,
+        label TEXT NOT NULL,                           -- unique within the model; the key in results
+        task TEXT NOT NULL,
+        alias TEXT NOT NULL,
+        version TEXT NOT NULL,                         -- JSON
+        num_fewshot INTEGER NOT NULL,
+        output_type TEXT NOT NULL,
+        setting TEXT NOT NULL,                         -- JSON: how it was asked for
+        config TEXT NOT NULL,                          -- JSON: the task's resolved configuration
+        scoring TEXT NOT NULL,                         -- JSON: metrics, filters and what they depend on
+        task_hash TEXT NOT NULL,
+        datasets TEXT NOT NULL,                        -- JSON: split -> fingerprint
+        prompt_hash TEXT,
+        n_docs_total INTEGER NOT NULL,                 -- docs of the evaluated split before any limit
+        n_docs INTEGER NOT NULL,
+        status TEXT NOT NULL DEFAULT 'pending',        -- pending, rendered, looked_up, answered, scored, failed
+        error TEXT,                                    -- JSON: message, hint
+        UNIQUE (model_id, label)
+    );
+
+    CREATE TABLE groups (
+        model_id INTEGER NOT NULL REFERENCES models,
+        label TEXT NOT NULL,
+        position INTEGER NOT NULL,
+        spec TEXT NOT NULL,                            -- JSON: alias, version, children, leaves, aggregates
+        PRIMARY KEY (model_id, label)
+    );
+
+    -- prompts, each distinct one once
+    CREATE TABLE texts (id INTEGER PRIMARY KEY, hash BLOB NOT NULL UNIQUE, body TEXT NOT NULL);
+
+    CREATE TABLE samples (
+        id INTEGER PRIMARY KEY,
+        job_id INTEGER NOT NULL REFERENCES jobs,
+        doc_id INTEGER NOT NULL,
+        doc TEXT NOT NULL,                             -- JSON
+        target TEXT NOT NULL,                          -- JSON
+        text TEXT NOT NULL,                            -- JSON: doc_to_text where it is an index, else null
+        choices TEXT NOT NULL,                         -- JSON list, or null
+        status TEXT NOT NULL DEFAULT 'pending',        -- pending, scored, error
+        correct INTEGER,                               -- 1, 0, or null where the metric is not right-or-wrong
+        truncated INTEGER NOT NULL DEFAULT 0,          -- 1: the answer was cut off by the token limit
+        dropped INTEGER NOT NULL DEFAULT 0,            -- prompt tokens cut away because the prompt was too long
+        no_match INTEGER NOT NULL DEFAULT 0,           -- 1: no filter found an answer in the output
+        error TEXT,                                    -- JSON: kind, message
+        UNIQUE (job_id, doc_id)
+    );
+    CREATE INDEX samples_by_outcome ON samples (job_id, status, correct);
+
+    CREATE TABLE requests (
+        sample_id INTEGER NOT NULL REFERENCES samples,
+        position INTEGER NOT NULL,                     -- which request of the doc
+        repeat INTEGER NOT NULL,
+        key TEXT NOT NULL,                             -- content key, also in the cache
+        kind TEXT NOT NULL,
+        context_id INTEGER REFERENCES texts,           -- the text, or JSON messages where is_chat
+        is_chat INTEGER NOT NULL,
+        continuation TEXT NOT NULL,
+        generation TEXT NOT NULL,                      -- JSON
+        seed INTEGER,
+        PRIMARY KEY (sample_id, position, repeat)
+    ) WITHOUT ROWID;
+    CREATE INDEX requests_by_key ON requests (key);
+
+    CREATE TABLE responses (
+        key TEXT PRIMARY KEY,
+        job_id INTEGER NOT NULL REFERENCES jobs,       -- the job that asked first
+        source TEXT NOT NULL,                          -- computed, cache, error
+        response TEXT NOT NULL,                        -- JSON
+        created REAL NOT NULL                          -- Unix seconds
+    );
+    CREATE INDEX responses_by_job ON responses (job_id, source);
+
+    CREATE TABLE scores (
+        sample_id INTEGER NOT NULL REFERENCES samples,
+        filter TEXT NOT NULL,
+        filtered TEXT NOT NULL,                        -- JSON: the answer as the metrics saw it
+        metrics TEXT NOT NULL,                         -- JSON: metric -> value of this doc
+        extraction TEXT,                               -- matched, no_match, ambiguous; null where nothing is extracted
+        span TEXT,                                     -- JSON [start, end) in the output
+        correct INTEGER,
+        PRIMARY KEY (sample_id, filter)
+    ) WITHOUT ROWID;
+
+    CREATE TABLE metrics (
+        job_id INTEGER NOT NULL REFERENCES jobs,
+        position INTEGER NOT NULL,
+        metric TEXT NOT NULL,
+        filter TEXT NOT NULL,
+        value TEXT NOT NULL,                           -- JSON
+        stderr TEXT NOT NULL,                          -- JSON: a number or "N/A"
+        interval TEXT,                                 -- JSON [low, high], 95%
+        n INTEGER NOT NULL,
+        higher_is_better INTEGER,
+        PRIMARY KEY (job_id, metric, filter)
+    );
+
+    CREATE TABLE events (
+        id INTEGER PRIMARY KEY, time REAL NOT NULL, level TEXT NOT NULL, event TEXT NOT NULL,
+        fields TEXT NOT NULL                           -- JSON
+    );
+    CREATE TABLE gauges (time REAL NOT NULL, name TEXT NOT NULL, value REAL NOT NULL)
+    """,
+)

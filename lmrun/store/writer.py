@@ -1,0 +1,370 @@
+"""The run store, written by the one engine that works on the run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from typing import Any
+
+from lmrun.requests import (
+    Request,
+    Response,
+    context_as_json,
+    response_as_json,
+    response_from_json,
+)
+from lmrun.store.connect import connect
+from lmrun.store.records import (
+    AnsweredSample,
+    JobRecord,
+    JobStatus,
+    MetricRecord,
+    ModelStatus,
+    SampleOutcome,
+    SampleRecord,
+    Source,
+)
+from lmrun.store.rows import request_from_row, to_json
+from lmrun.store.runs import RunDirectory
+from lmrun.store.schema import MIGRATIONS
+
+
+class RunStore:
+    """An open ``run.db``. Every method that writes is one transaction: done, or not done at all."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        self.run = run
+        self._db = connect(run.database, MIGRATIONS)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    # -- facts of the run ----------------------------------------------------------------------------------------------
+
+    def set_info(self, **values: Any) -> None:
+        """Record facts of the run by name."""
+        with self._transaction():
+            self._db.executemany(
+                "INSERT OR REPLACE INTO run VALUES (?, ?)", [(name, to_json(value)) for name, value in values.items()]
+            )
+
+    def info(self) -> dict[str, Any]:
+        """All facts of the run."""
+        return {name: json.loads(value) for name, value in self._db.execute("SELECT name, value FROM run")}
+
+    def event(self, level: str, event: str, **fields: Any) -> None:
+        """Record something that happened, for the faces."""
+        self._db.execute(
+            "INSERT INTO events (time, level, event, fields) VALUES (?, ?, ?, ?)",
+            (time.time(), level, event, to_json(fields)),
+        )
+
+    def gauge(self, values: Mapping[str, float]) -> None:
+        """Record measurements of the machine, by name."""
+        now = time.time()
+        self._db.executemany(
+            "INSERT INTO gauges VALUES (?, ?, ?)", [(now, name, value) for name, value in values.items()]
+        )
+
+    # -- the plan ------------------------------------------------------------------------------------------------------
+
+    def add_model(self, name: str, backend: str, model: str, fingerprint: str, facts: Mapping[str, Any]) -> int:
+        """Record a model, once; returns its id."""
+        self._db.execute(
+            "INSERT OR IGNORE INTO models (name, backend, model, fingerprint, facts) VALUES (?, ?, ?, ?, ?)",
+            (name, backend, model, fingerprint, to_json(dict(facts))),
+        )
+        return int(self._db.execute("SELECT id FROM models WHERE name = ?", (name,)).fetchone()[0])
+
+    def set_model(self, model_id: int, status: ModelStatus, error: Mapping[str, str | None] | None = None) -> None:
+        """Record how far a model is."""
+        self._db.execute(
+            "UPDATE models SET status = ?, error = ? WHERE id = ?",
+            (status, to_json(error) if error else None, model_id),
+        )
+
+    def add_job(self, model_id: int, job: JobRecord) -> tuple[int, JobStatus]:
+        """Record a job, once; returns its id and how far it is."""
+        values = {
+            "model_id": model_id,
+            "label": job.label,
+            "task": job.task,
+            "alias": job.alias,
+            "version": to_json(job.version),
+            "num_fewshot": job.num_fewshot,
+            "output_type": job.output_type,
+            "setting": to_json(dict(job.setting)),
+            "config": to_json(dict(job.config)),
+            "scoring": to_json(dict(job.scoring)),
+            "task_hash": job.task_hash,
+            "datasets": to_json(dict(job.datasets)),
+            "n_docs_total": job.n_docs_total,
+            "n_docs": job.n_docs,
+        }
+        columns, slots = ", ".join(values), ", ".join(f":{name}" for name in values)
+        self._db.execute(f"INSERT OR IGNORE INTO jobs ({columns}) VALUES ({slots})", values)
+        row = self._db.execute(
+            "SELECT id, status FROM jobs WHERE model_id = ? AND label = ?", (model_id, job.label)
+        ).fetchone()
+        return int(row["id"]), row["status"]
+
+    def set_job(self, job_id: int, status: JobStatus, error: Mapping[str, str | None] | None = None) -> None:
+        """Record how far a job is."""
+        self._db.execute(
+            "UPDATE jobs SET status = ?, error = ? WHERE id = ?", (status, to_json(error) if error else None, job_id)
+        )
+
+    def add_group(self, model_id: int, label: str, position: int, spec: Mapping[str, Any]) -> None:
+        """Record a group whose value is computed from this run's jobs."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO groups VALUES (?, ?, ?, ?)", (model_id, label, position, to_json(dict(spec)))
+        )
+
+    # -- rendering -----------------------------------------------------------------------------------------------------
+
+    def clear_samples(self, job_id: int) -> None:
+        """Forget the samples of a job whose rendering was cut short."""
+        with self._transaction():
+            self._db.execute(
+                "DELETE FROM requests WHERE sample_id IN (SELECT id FROM samples WHERE job_id = ?)", (job_id,)
+            )
+            self._db.execute("DELETE FROM samples WHERE job_id = ?", (job_id,))
+
+    def add_samples(self, job_id: int, samples: Iterable[SampleRecord]) -> None:
+        """Store rendered docs with their requests."""
+        with self._transaction():
+            for sample in samples:
+                cursor = self._db.execute(
+                    """INSERT INTO samples (job_id, doc_id, doc, target, text, choices, status, error)
+                       VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
+                    (
+                        job_id,
+                        sample.doc_id,
+                        to_json(dict(sample.doc)),
+                        to_json(sample.target),
+                        to_json(sample.text),
+                        to_json(sample.choices),
+                        "error" if sample.error else "pending",
+                        to_json(sample.error) if sample.error else None,
+                    ),
+                )
+                self._add_requests(int(cursor.lastrowid or 0), sample.requests)
+
+    def _add_requests(self, sample_id: int, requests: Sequence[tuple[int, int, str, Request]]) -> None:
+        rows = []
+        context_ids: dict[int, int] = {}  # the choices of a doc share one context object
+        for position, repeat, key, request in requests:
+            is_chat = not isinstance(request.context, str)
+            if id(request.context) not in context_ids:
+                body = to_json(context_as_json(request.context)) if is_chat else str(request.context)
+                context_ids[id(request.context)] = self._text_id(body)
+            rows.append(
+                (
+                    sample_id,
+                    position,
+                    repeat,
+                    key,
+                    request.kind,
+                    context_ids[id(request.context)],
+                    is_chat,
+                    request.continuation,
+                    to_json(dict(request.generation)),
+                    request.seed,
+                )
+            )
+        self._db.executemany("INSERT INTO requests VALUES (?,?,?,?,?,?,?,?,?,?)", rows)
+
+    def _text_id(self, body: str) -> int:
+        digest = hashlib.blake2b(body.encode(), digest_size=16).digest()
+        self._db.execute("INSERT OR IGNORE INTO texts (hash, body) VALUES (?, ?)", (digest, body))
+        return int(self._db.execute("SELECT id FROM texts WHERE hash = ?", (digest,)).fetchone()[0])
+
+    def finish_rendering(self, job_id: int, prompt_hash: str) -> None:
+        """All docs of the job are stored."""
+        self._db.execute("UPDATE jobs SET status = 'rendered', prompt_hash = ? WHERE id = ?", (prompt_hash, job_id))
+
+    # -- answering -----------------------------------------------------------------------------------------------------
+
+    def unanswered_keys(self, job_id: int) -> list[str]:
+        """Content keys of the job's requests that no response in this run answers."""
+        rows = self._db.execute(
+            """SELECT DISTINCT r.key FROM requests r JOIN samples s ON s.id = r.sample_id
+               LEFT JOIN responses a ON a.key = r.key WHERE s.job_id = ? AND a.key IS NULL""",
+            (job_id,),
+        )
+        return [row[0] for row in rows]
+
+    def work(self, job_id: int) -> Iterator[tuple[str, Request, bool]]:
+        """The job's requests that the cache did not answer, each distinct one once, in order of first use.
+
+        Yields (key, request, already answered by this job). The sequence is the same however often the run was
+        interrupted, so that the backend can form the same batches each time.
+        """
+        rows = self._db.execute(
+            """SELECT r.*, t.body, a.key IS NOT NULL AS answered
+               FROM samples s JOIN requests r ON r.sample_id = s.id LEFT JOIN texts t ON t.id = r.context_id
+               LEFT JOIN responses a ON a.key = r.key
+               WHERE s.job_id = :job AND (a.key IS NULL OR (a.job_id = :job AND a.source = 'computed'))
+               ORDER BY s.doc_id, r.position, r.repeat""",
+            {"job": job_id},
+        )
+        seen: set[str] = set()
+        for row in rows:
+            if row["key"] not in seen:
+                seen.add(row["key"])
+                yield row["key"], request_from_row(row), bool(row["answered"])
+
+    def add_responses(self, job_id: int, source: Source, answers: Iterable[tuple[str, Response]]) -> None:
+        """Make answers durable. A response with an error is stored as such whatever ``source`` says."""
+        now = time.time()
+        rows = [
+            (key, job_id, "error" if response.error else source, to_json(response_as_json(response)), now)
+            for key, response in answers
+        ]
+        with self._transaction():
+            self._db.executemany("INSERT OR REPLACE INTO responses VALUES (?, ?, ?, ?, ?)", rows)
+
+    def finish_lookup(self, job_id: int, hits: Iterable[tuple[str, Response]]) -> int:
+        """Store the cache's answers and mark the look-up as done, together; returns how many there were."""
+        now = time.time()
+        rows = [(key, job_id, "cache", to_json(response_as_json(response)), now) for key, response in hits]
+        with self._transaction():
+            self._db.executemany("INSERT OR IGNORE INTO responses VALUES (?, ?, ?, ?, ?)", rows)
+            self._db.execute("UPDATE jobs SET status = 'looked_up' WHERE id = ?", (job_id,))
+        return len(rows)
+
+    def computed(self, job_id: int) -> Iterator[tuple[str, str, Response]]:
+        """Answers that this job computed: (key, request kind, response)."""
+        rows = self._db.execute(
+            """SELECT a.key, (SELECT kind FROM requests r WHERE r.key = a.key LIMIT 1) AS kind, a.response
+               FROM responses a WHERE a.job_id = ? AND a.source = 'computed'""",
+            (job_id,),
+        )
+        for row in rows:
+            yield row["key"], row["kind"], response_from_json(json.loads(row["response"]))
+
+    def forget_errors(self, job_id: int) -> int:
+        """Drop error responses of a job so that they are asked again; returns how many there were."""
+        return self._db.execute("DELETE FROM responses WHERE job_id = ? AND source = 'error'", (job_id,)).rowcount
+
+    # -- scoring -------------------------------------------------------------------------------------------------------
+
+    def answered_samples(self, job_id: int) -> Iterator[AnsweredSample]:
+        """Samples of a job in doc order with all their responses; one read at a time is in memory."""
+        rows = self._db.execute(
+            """SELECT s.*, r.position, r.repeat, a.response FROM samples s LEFT JOIN requests r ON r.sample_id = s.id
+               LEFT JOIN responses a ON a.key = r.key WHERE s.job_id = ? ORDER BY s.doc_id, r.position, r.repeat""",
+            (job_id,),
+        )
+        for _, group in groupby(rows, key=lambda row: row["id"]):
+            yield _answered_sample(list(group))
+
+    def write_outcomes(self, outcomes: Iterable[SampleOutcome]) -> None:
+        """Store the scores of samples, replacing earlier ones."""
+        with self._transaction():
+            for outcome in outcomes:
+                self._db.execute("DELETE FROM scores WHERE sample_id = ?", (outcome.sample_id,))
+                self._db.execute(
+                    """UPDATE samples SET status = ?, correct = ?, truncated = ?, dropped = ?, no_match = ?, error = ?
+                       WHERE id = ?""",
+                    (
+                        "error" if outcome.error else "scored",
+                        outcome.correct,
+                        outcome.truncated,
+                        outcome.dropped,
+                        outcome.no_match,
+                        to_json(outcome.error) if outcome.error else None,
+                        outcome.sample_id,
+                    ),
+                )
+                self._db.executemany(
+                    "INSERT INTO scores VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    [
+                        (
+                            outcome.sample_id,
+                            score.filter,
+                            to_json(score.filtered),
+                            to_json(dict(score.metrics)),
+                            score.extraction,
+                            to_json(score.span) if score.span else None,
+                            score.correct,
+                        )
+                        for score in outcome.scores
+                    ],
+                )
+
+    def finish_scoring(self, job_id: int, metrics: Sequence[MetricRecord], scoring: Mapping[str, Any]) -> None:
+        """Replace the job's aggregated metrics, and record how they were scored."""
+        with self._transaction():
+            self._db.execute("DELETE FROM metrics WHERE job_id = ?", (job_id,))
+            self._db.executemany(
+                "INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        job_id,
+                        position,
+                        m.metric,
+                        m.filter,
+                        to_json(m.value),
+                        to_json(m.stderr),
+                        to_json(list(m.interval)) if m.interval else None,
+                        m.n,
+                        m.higher_is_better,
+                    )
+                    for position, m in enumerate(metrics)
+                ],
+            )
+            self._db.execute(
+                "UPDATE jobs SET status = 'scored', error = NULL, scoring = ? WHERE id = ?",
+                (to_json(dict(scoring)), job_id),
+            )
+
+
+def _answered_sample(rows: Sequence[sqlite3.Row]) -> AnsweredSample:
+    first = rows[0]
+    responses: list[list[Response]] = []
+    error = None
+    # An error of rendering is for good; one of a response is looked for again, as the response may be there by now.
+    if first["position"] is None:
+        error = (
+            json.loads(first["error"])
+            if first["error"]
+            else {"kind": "not_rendered", "message": "the doc gave no requests"}
+        )
+        rows = ()
+    for _, repeats in groupby(rows, key=lambda row: row["position"]):
+        responses.append([])
+        for row in repeats:
+            if row["response"] is None:
+                error = error or {"kind": "not_answered", "message": "the run ended before this request was answered"}
+                continue
+            response = response_from_json(json.loads(row["response"]))
+            responses[-1].append(response)
+            if response.error and not error:
+                error = {"kind": response.error.kind, "message": response.error.message}
+    return AnsweredSample(
+        id=first["id"],
+        doc_id=first["doc_id"],
+        doc=json.loads(first["doc"]),
+        target=json.loads(first["target"]),
+        text=json.loads(first["text"]),
+        choices=json.loads(first["choices"]),
+        responses=responses,
+        error=error,
+    )
