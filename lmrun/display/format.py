@@ -42,7 +42,7 @@ def size(n: int) -> str:
 def safe(text: str) -> str:
     """Text of a model or dataset without anything a terminal would act on.
 
-    Escape sequences go; other control characters become their visible pictures (``\\x07`` → ``␇``); newlines and tabs stay.
+    Escape sequences become ``␛``, other control characters their pictures (``␇``); newlines and tabs stay.
     """
     return "".join(_visible(c) for c in _ESCAPE.sub("␛", text))
 

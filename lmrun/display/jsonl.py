@@ -1,4 +1,4 @@
-"""One JSON object per line, for programs: ``launch``, ``progress``, ``note``, ``job`` and, from the command, ``done``."""
+"""One JSON object per line, for programs: ``launch``, ``progress``, ``note`` and ``job``; the command adds ``done``."""
 
 from __future__ import annotations
 

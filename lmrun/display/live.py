@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -42,15 +44,14 @@ class LiveSink:
         return Group(_jobs_table(_visible(snapshot.jobs, rows), len(snapshot.jobs)), _status(snapshot))
 
 
-def _visible(jobs: tuple[JobProgress, ...] | list[JobProgress] | object, rows: int) -> list[JobProgress]:
+def _visible(jobs: Sequence[JobProgress], rows: int) -> Sequence[JobProgress]:
     """The window of jobs around the first unfinished one."""
-    every = list(jobs)  # type: ignore[call-overload]
-    current = next((i for i, job in enumerate(every) if job.state not in ("done", "failed")), len(every))
-    start = max(0, min(current - rows // 2, len(every) - rows))
-    return every[start : start + rows]
+    current = next((i for i, job in enumerate(jobs) if job.state not in ("done", "failed")), len(jobs))
+    start = max(0, min(current - rows // 2, len(jobs) - rows))
+    return jobs[start : start + rows]
 
 
-def _jobs_table(jobs: list[JobProgress], total: int) -> Table:
+def _jobs_table(jobs: Sequence[JobProgress], total: int) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="bold")
     for name in ("", "task", "model"):
         table.add_column(name, no_wrap=True, overflow="ellipsis")

@@ -1,4 +1,4 @@
-"""Plain lines for pipes, log files and terminals without colour: what happens when it happens, a heartbeat otherwise."""
+"""Plain lines for pipes and log files: what happens when it happens, a heartbeat otherwise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answer the requests of a job: from the cache in bulk, the rest from the backend, each answer durable as it arrives."""
+"""Answer the requests of a job: from the cache in bulk, the rest from the backend, each durable as it arrives."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Answerer:
         self.log.write("info", "looked up", model=job.model, job=job.label, requests=len(keys), hits=hits)
 
     def restore(self, job: JobAddress) -> None:
-        """Put the answers that an earlier process of this run computed into the cache, which it may not have reached."""
+        """Put what an earlier process of this run computed into the cache, which it may not have reached."""
         if self.cache:
             for kind, answers in groupby(self.store.computed(job.id), key=lambda answer: answer[1]):
                 self.cache.put(job.fingerprint, kind, ((key, response) for key, _, response in answers))

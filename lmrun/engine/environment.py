@@ -11,21 +11,9 @@ from typing import Any
 
 import lmrun
 
-_PACKAGES = [
-    "torch",
-    "transformers",
-    "tokenizers",
-    "accelerate",
-    "safetensors",
-    "numpy",
-    "datasets",
-    "pyarrow",
-    "jinja2",
-    "pyyaml",
-    "sacrebleu",
-    "scikit-learn",
-    "vllm",
-]
+_PACKAGES = (
+    "accelerate datasets jinja2 numpy pyarrow pyyaml sacrebleu safetensors scikit-learn tokenizers torch transformers"
+).split()
 
 
 def package_versions() -> dict[str, str]:

@@ -11,7 +11,7 @@ from lmrun.errors import StoreError
 # SQLite's write-ahead log needs shared memory between all processes that use the file, which these do not give; several
 # hosts writing one file over them corrupt it.
 NETWORK_FILE_SYSTEMS = frozenset(
-    "9p acfs afpfs afs beegfs ceph cifs cvmfs fuse.blobfuse2 fuse.gcsfuse fuse.glusterfs fuse.s3fs fuse.sshfs gfs2 "  # noqa: SIM905
+    "9p acfs afpfs afs beegfs ceph cifs cvmfs fuse.blobfuse2 fuse.gcsfuse fuse.glusterfs fuse.s3fs fuse.sshfs gfs2 "
     "glusterfs gpfs lustre ncpfs nfs nfs3 nfs4 ocfs2 panfs pvfs2 smb3 smbfs webdav wekafs".split()
 )
 BUSY_TIMEOUT_MS = 30_000
