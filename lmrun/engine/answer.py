@@ -38,18 +38,24 @@ class Answerer:
         self.tracker.update(job.model, job.label, state="looking up")
         keys = self.store.unanswered_keys(job.id)
         hits = self.store.finish_lookup(job.id, self.cache.get(keys) if self.cache else ())
-        self.tracker.update(job.model, job.label, requests=len(keys), done=hits, cache_hits=hits)
         self.log.write("info", "looked up", model=job.model, job=job.label, requests=len(keys), hits=hits)
+
+    def show(self, job: JobAddress) -> None:
+        """Show how much of the job is answered and how much is left."""
+        total, done, left = 0, 0, 0
+        for _, request, answered in self.store.work(job.id):
+            total += 1
+            done += answered
+            left += 0 if answered else cost(request)
+        hits = self.store.count_hits(job.id)
+        self.tracker.update(job.model, job.label, requests=hits + total, done=hits + done, cache_hits=hits)
+        self.tracker.expect(left)
 
     def restore(self, job: JobAddress) -> None:
         """Put what an earlier process of this run computed into the cache, which it may not have reached."""
         if self.cache:
             for kind, answers in groupby(self.store.computed(job.id), key=lambda answer: answer[1]):
                 self.cache.put(job.fingerprint, kind, ((key, response) for key, _, response in answers))
-
-    def pending(self, job: JobAddress) -> bool:
-        """Whether the job has requests that only the backend can answer."""
-        return any(not answered for _, _, answered in self.store.work(job.id))
 
     def answer(self, job: JobAddress, backend: Callable[[], Backend]) -> None:
         """Ask the backend everything that is left of the job; it is built and loaded only if there is something."""

@@ -34,6 +34,10 @@ from lmrun.store.runs import RunDirectory
 from lmrun.store.schema import MIGRATIONS
 
 
+_PAGE = 500
+"""Samples read at a time."""
+
+
 class RunStore:
     """An open ``run.db``. Every method that writes is one transaction: done, or not done at all."""
 
@@ -129,6 +133,11 @@ class RunStore:
         self._db.execute(
             "UPDATE jobs SET status = ?, error = ? WHERE id = ?", (status, to_json(error) if error else None, job_id)
         )
+
+    def prompt_hash(self, label: str) -> str | None:
+        """Hash over all prompts of a job, whatever the model; None before it is rendered."""
+        row = self._db.execute("SELECT prompt_hash FROM jobs WHERE label = ? ORDER BY id", (label,)).fetchone()
+        return row[0] if row else None
 
     def add_group(self, model_id: int, label: str, position: int, spec: Mapping[str, Any]) -> None:
         """Record a group whose value is computed from this run's jobs."""
@@ -259,6 +268,17 @@ class RunStore:
         for row in rows:
             yield row["key"], row["kind"], response_from_json(json.loads(row["response"]))
 
+    def count_hits(self, job_id: int) -> int:
+        """How many answers the cache gave to this job."""
+        return int(self._count("SELECT count(*) FROM responses WHERE job_id = ? AND source = 'cache'", job_id))
+
+    def count_errors(self, job_id: int) -> int:
+        """How many of the job's samples are errors."""
+        return int(self._count("SELECT count(*) FROM samples WHERE job_id = ? AND status = 'error'", job_id))
+
+    def _count(self, statement: str, job_id: int) -> int:
+        return int(self._db.execute(statement, (job_id,)).fetchone()[0])
+
     def forget_errors(self, job_id: int) -> int:
         """Drop error responses of a job so that they are asked again; returns how many there were."""
         return self._db.execute("DELETE FROM responses WHERE job_id = ? AND source = 'error'", (job_id,)).rowcount
@@ -266,14 +286,21 @@ class RunStore:
     # -- scoring -------------------------------------------------------------------------------------------------------
 
     def answered_samples(self, job_id: int) -> Iterator[AnsweredSample]:
-        """Samples of a job in doc order with all their responses; one read at a time is in memory."""
-        rows = self._db.execute(
-            """SELECT s.*, r.position, r.repeat, a.response FROM samples s LEFT JOIN requests r ON r.sample_id = s.id
-               LEFT JOIN responses a ON a.key = r.key WHERE s.job_id = ? ORDER BY s.doc_id, r.position, r.repeat""",
-            (job_id,),
-        )
-        for _, group in groupby(rows, key=lambda row: row["id"]):
-            yield _answered_sample(list(group))
+        """Samples of a job in doc order with all their responses, read page by page: writes may come in between."""
+        last = -1
+        while True:
+            rows = self._db.execute(
+                """SELECT s.*, r.position, r.repeat, a.response
+                   FROM (SELECT * FROM samples WHERE job_id = ? AND doc_id > ? ORDER BY doc_id LIMIT ?) s
+                   LEFT JOIN requests r ON r.sample_id = s.id LEFT JOIN responses a ON a.key = r.key
+                   ORDER BY s.doc_id, r.position, r.repeat""",
+                (job_id, last, _PAGE),
+            ).fetchall()
+            if not rows:
+                return
+            last = rows[-1]["doc_id"]
+            for _, group in groupby(rows, key=lambda row: row["id"]):
+                yield _answered_sample(list(group))
 
     def write_outcomes(self, outcomes: Iterable[SampleOutcome]) -> None:
         """Store the scores of samples, replacing earlier ones."""

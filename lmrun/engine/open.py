@@ -1,0 +1,91 @@
+"""Find the run that a plan continues, or make a new one, and hold it for this process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from filelock import BaseFileLock, FileLock, Timeout
+
+from lmrun.errors import RunError, StoreError
+from lmrun.store.reader import RunReader
+from lmrun.store.runs import RunDirectory, all_runs, create_run
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRun:
+    """A run directory that this process holds until ``lock`` is released."""
+
+    directory: RunDirectory
+    lock: BaseFileLock
+    resumed: bool
+    note: str | None = None
+    """What the user should know about the choice."""
+
+
+def open_run(runs_dir: Path, name: str, manifest_hash: str, plan_hash: str, *, fresh: bool) -> OpenRun:
+    """Continue the newest unfinished run of the same resolved manifest, or start a new one.
+
+    An unfinished run whose tasks, data or models have changed since is left alone: its numbers could not be mixed.
+
+    Raises:
+        RunError: if that run is being worked on by another process.
+    """
+    if not fresh:
+        for directory in all_runs(runs_dir):
+            info = _info(directory)
+            if info.get("manifest_hash") != manifest_hash:
+                continue
+            if info.get("status") == "complete":
+                break
+            if info.get("plan_hash") != plan_hash:
+                note = f"{directory.id} is unfinished, but its tasks, data or models have changed since: starting a new run"
+                return _new(runs_dir, name, note)
+            lock = _hold(directory)
+            if lock is None:
+                raise RunError(
+                    f"{directory.id} is being worked on by process {info.get('pid')} on {info.get('host')}",
+                    hint="wait for it, stop it, or start another run beside it with --fresh",
+                )
+            return OpenRun(directory, lock, resumed=True, note=f"resuming {directory.id} ({info.get('status')})")
+    return _new(runs_dir, name, None)
+
+
+def _new(runs_dir: Path, name: str, note: str | None) -> OpenRun:
+    directory = create_run(runs_dir, name, datetime.now())
+    lock = _hold(directory)
+    assert lock is not None  # noqa: S101 - nobody else knows the name of this directory yet
+    return OpenRun(directory, lock, resumed=False, note=note)
+
+
+def hold(directory: RunDirectory) -> BaseFileLock:
+    """Hold an existing run, e.g. to score it again.
+
+    Raises:
+        RunError: if another process works on it.
+    """
+    lock = _hold(directory)
+    if lock is None:
+        raise RunError(f"{directory.id} is being worked on by another process", hint="wait until it is done")
+    return lock
+
+
+def _hold(directory: RunDirectory) -> BaseFileLock | None:
+    lock = FileLock(directory.engine_lock)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return None
+    return lock
+
+
+def _info(directory: RunDirectory) -> dict[str, object]:
+    try:
+        reader = RunReader(directory)
+    except StoreError:
+        return {}
+    try:
+        return reader.info()
+    finally:
+        reader.close()

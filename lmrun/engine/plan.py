@@ -1,0 +1,219 @@
+"""From a manifest to what will run: models, their identities, and jobs with their tasks built and checked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lmrun.backends.base import Backend, ModelIdentity, ModelSpec
+from lmrun.backends.registry import backend_class
+from lmrun.data import DataSource
+from lmrun.engine.facts import scoring_as_json, scoring_spec
+from lmrun.errors import BackendError, DataError, LmrunError, Problem, TaskError
+from lmrun.manifest import Manifest, ModelEntry, TaskSetting
+from lmrun.requests import canonical_json
+from lmrun.scoring.spec import ScoringSpec
+from lmrun.store.records import JobRecord
+from lmrun.tasks import PromptSettings, Task, TaskCatalog
+from lmrun.tasks.select import GroupNode, Leaf
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedJob:
+    """One task setting, to be run on every model."""
+
+    label: str
+    setting: TaskSetting
+    task: Task
+    prompts: PromptSettings
+    limit: int | float | None
+    scoring: ScoringSpec
+    n_docs: int
+
+    def record(self) -> JobRecord:
+        """What is stored of the job."""
+        return JobRecord(
+            label=self.label,
+            task=self.task.name,
+            alias=self.task.alias,
+            version=self.task.version,
+            num_fewshot=self.task.num_fewshot(self.prompts),
+            output_type=self.task.output_type,
+            setting=setting_as_json(self.setting),
+            config=self.task.config,
+            scoring=scoring_as_json(self.scoring),
+            task_hash=self.task.content_hash,
+            datasets=self.task.dataset_fingerprints,
+            n_docs_total=self.task.n_docs,
+            n_docs=self.n_docs,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedGroup:
+    """A group and the jobs beneath it, by label."""
+
+    label: str
+    node: GroupNode
+    children: Sequence[str]
+    leaves: Sequence[str]
+
+
+@dataclass(slots=True)
+class PlannedModel:
+    """One model: who it is, or why it cannot be told."""
+
+    spec: ModelSpec
+    identity: ModelIdentity | None
+    error: LmrunError | None
+    make: Callable[[], Backend]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that will run."""
+
+    manifest: Manifest
+    models: Sequence[PlannedModel]
+    jobs: Sequence[PlannedJob]
+    groups: Sequence[PlannedGroup]
+    hash: str = field(default="")
+    """Identity of the plan: manifest, model fingerprints, task and dataset hashes. Equal plans give equal numbers."""
+
+
+def setting_as_json(setting: TaskSetting) -> dict[str, Any]:
+    """What the manifest says of a task, without what it leaves open."""
+    values = {
+        "name": setting.name,
+        "num_fewshot": setting.num_fewshot,
+        "apply_chat_template": setting.apply_chat_template or None,
+        "fewshot_as_multiturn": setting.fewshot_as_multiturn,
+        "system_instruction": setting.system_instruction,
+        "generation": dict(setting.generation) if setting.generation else None,
+        "limit": setting.limit,
+        "seed": setting.seed,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def plan_jobs(
+    settings: Sequence[TaskSetting], catalog: TaskCatalog, data: DataSource
+) -> tuple[tuple[PlannedJob, ...], tuple[PlannedGroup, ...]]:
+    """Resolve and build the tasks of a manifest.
+
+    Raises:
+        TaskError: with every task that is unknown, broken or lacks its data, all at once.
+    """
+    problems: list[Problem] = []
+    jobs: dict[str, PlannedJob] = {}
+    groups: dict[str, PlannedGroup] = {}
+    labels = _label_suffixes(settings)
+    for setting, suffix in zip(settings, labels, strict=True):
+        try:
+            selection = catalog.resolve(setting.name, base=setting.location.file.parent if setting.location else None)
+        except LmrunError as error:
+            problems.extend(_problems(error, setting))
+            continue
+        for leaf in selection.leaves:
+            if leaf.key + suffix in jobs:
+                continue
+            try:
+                jobs[leaf.key + suffix] = _plan_job(leaf, leaf.key + suffix, setting, data)
+            except (TaskError, DataError) as error:
+                problems.extend(_problems(error, setting))
+        for node in selection.groups:
+            groups.setdefault(node.name + suffix, _plan_group(node, suffix))
+    if problems:
+        raise TaskError("the tasks of this manifest cannot run", problems=tuple(dict.fromkeys(problems)))
+    return tuple(jobs.values()), tuple(groups.values())
+
+
+def _plan_group(node: GroupNode, suffix: str) -> PlannedGroup:
+    return PlannedGroup(
+        node.name + suffix,
+        node,
+        tuple(child + suffix for child in node.children),
+        tuple(leaf + suffix for leaf in node.leaves),
+    )
+
+
+def _plan_job(leaf: Leaf, label: str, setting: TaskSetting, data: DataSource) -> PlannedJob:
+    task = Task(leaf.config, data)
+    prompts = PromptSettings(
+        num_fewshot=setting.num_fewshot,
+        apply_chat_template=setting.apply_chat_template,
+        fewshot_as_multiturn=setting.apply_chat_template
+        if setting.fewshot_as_multiturn is None
+        else setting.fewshot_as_multiturn,
+        system_instruction=setting.system_instruction,
+        generation=setting.generation,
+        seed=setting.seed,
+    )
+    # The first doc is rendered now: a wrong column or template is found before a model is loaded.
+    first = next(task.eval_docs(1), None)
+    if first is None:
+        raise TaskError(f"{task.name}: its evaluated split has no docs")
+    task.renderer(prompts).render(*first)
+    n_docs = task.count_docs(setting.limit)
+    return PlannedJob(label, setting, task, prompts, setting.limit, scoring_spec(task), n_docs)
+
+
+def _problems(error: LmrunError, setting: TaskSetting) -> tuple[Problem, ...]:
+    place = setting.location
+    if not error.problems:
+        return (Problem(error.message, place, hint=error.hint),)
+    return tuple(p if p.location else Problem(p.message, place, p.expected, p.hint) for p in error.problems)
+
+
+def _label_suffixes(settings: Sequence[TaskSetting]) -> list[str]:
+    """What tells settings of the same task apart, e.g. ``@num_fewshot=5``; empty where one setting is all there is."""
+    values = [setting_as_json(s) for s in settings]
+    suffixes = []
+    for mine in values:
+        others = [v for v in values if v["name"] == mine["name"]]
+        names = {n for v in others for n in v if any(w.get(n) != v.get(n) for w in others)}
+        parts = [f"{n}={_short(mine.get(n))}" for n in sorted(names) if n in mine]
+        suffixes.append("@" + ",".join(parts) if parts else "")
+    return suffixes
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else canonical_json(value)
+    return text if len(text) <= 16 else hashlib.blake2b(text.encode(), digest_size=3).hexdigest()
+
+
+def plan_models(entries: Sequence[ModelEntry], offline: bool) -> list[PlannedModel]:
+    """Find out who every model is, without loading any. A model that cannot be found does not stop the others."""
+    models = []
+    for entry in entries:
+        spec = ModelSpec(entry.name, entry.backend, entry.model, dict(entry.options), offline)
+        models.append(_plan_model(spec))
+    return models
+
+
+def _plan_model(spec: ModelSpec) -> PlannedModel:
+    def make() -> Backend:
+        return backend_class(spec.backend)(spec)
+
+    try:
+        return PlannedModel(spec, make().identify(), None, make)
+    except BackendError as error:
+        return PlannedModel(spec, None, error, make)
+
+
+def build_plan(manifest: Manifest, catalog: TaskCatalog, data: DataSource) -> Plan:
+    """The whole plan of a manifest. Raises :class:`~lmrun.errors.TaskError`."""
+    jobs, groups = plan_jobs(manifest.tasks, catalog, data)
+    models = plan_models(manifest.models, manifest.data.offline)
+    return Plan(manifest, models, jobs, groups, _plan_hash(manifest, models, jobs))
+
+
+def _plan_hash(manifest: Manifest, models: Sequence[PlannedModel], jobs: Sequence[PlannedJob]) -> str:
+    parts: Mapping[str, Any] = {
+        "name": manifest.name,
+        "models": [(m.spec.name, m.spec.backend, m.identity.fingerprint if m.identity else None) for m in models],
+        "jobs": [(j.label, setting_as_json(j.setting), j.task.content_hash, j.task.dataset_fingerprints) for j in jobs],
+    }
+    return hashlib.blake2b(canonical_json(parts).encode(), digest_size=16).hexdigest()

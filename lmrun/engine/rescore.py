@@ -1,0 +1,53 @@
+"""Score a finished run again, with the metrics and filters that its task files state now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from lmrun.engine.facts import scoring_from_json
+from lmrun.engine.open import hold
+from lmrun.engine.results import write_results
+from lmrun.engine.score import score_job
+from lmrun.scoring.spec import ScoringSpec
+from lmrun.store.reader import RunReader
+from lmrun.store.records import JobView
+from lmrun.store.runs import RunDirectory
+from lmrun.store.writer import RunStore
+
+CurrentSpec = Callable[[JobView, ScoringSpec], ScoringSpec | None]
+"""Gives the scoring that a job's task file states now, or None where the file is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rescored:
+    """What happened to one job."""
+
+    model: str
+    label: str
+    changed: bool
+    """The task file states other metrics or filters than the job was scored with."""
+    found: bool
+    """The task file was found; otherwise the recorded scoring was used."""
+
+
+def rescore(run: RunDirectory, current: CurrentSpec) -> Sequence[Rescored]:
+    """Score every answered job of a run from its stored responses. Raises :class:`~lmrun.errors.RunError` if held."""
+    with hold(run):
+        reader = RunReader(run)
+        jobs = [job for job in reader.jobs() if job.status not in ("pending", "rendered")]
+        models = [model["name"] for model in reader.models()]
+        reader.close()
+        store = RunStore(run)
+        done = []
+        for job in jobs:
+            recorded = scoring_from_json(job.scoring)
+            stated = current(job, recorded)
+            for _ in score_job(store, job.id, stated or recorded):
+                pass
+            changed = stated is not None and stated != recorded
+            done.append(Rescored(job.model, job.label, changed, stated is not None))
+        store.close()
+        for model in models:
+            write_results(run, model)
+    return done

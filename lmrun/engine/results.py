@@ -1,0 +1,225 @@
+"""The results of a run: rows for people, and lm-eval's layout for programs. Read from the run store alone."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lmrun.scoring import LeafMetric, MetricResult, aggregate_group
+from lmrun.store.reader import RunReader
+from lmrun.store.records import GroupView, JobView, MetricRecord
+from lmrun.store.runs import RunDirectory
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRow:
+    """One metric of one task or group of one model."""
+
+    model: str
+    label: str
+    alias: str
+    depth: int
+    """How many groups it stands under."""
+    is_group: bool
+    version: Any
+    filter: str
+    num_fewshot: int | None
+    metric: str
+    value: Any
+    stderr: Any
+    interval: Sequence[float] | None
+    """95% interval of the value."""
+    higher_is_better: bool | None
+    n: int
+    errors: int
+    truncated: int
+    dropped: int
+    """Samples whose prompt was cut because it did not fit the model."""
+    no_match: int
+    cache_hits: int
+    requests: int
+
+
+def headline(metrics: Sequence[MetricRecord]) -> str:
+    """The first metric of a job in a few words, e.g. ``acc 0.5200 ± 0.0502``."""
+    if not metrics:
+        return ""
+    first = metrics[0]
+    value = f"{first.value:.4f}" if isinstance(first.value, int | float) else str(first.value)
+    return f"{first.metric} {value}" + (f" ± {first.stderr:.4f}" if isinstance(first.stderr, float) else "")
+
+
+class ModelResults:
+    """Jobs, metrics and group values of one model of a run."""
+
+    def __init__(self, reader: RunReader, model: str) -> None:
+        self.model = model
+        self.jobs: dict[str, JobView] = {j.label: j for j in reader.jobs() if j.model == model}
+        self.metrics: dict[str, list[MetricRecord]] = {j.label: reader.metrics(j.id) for j in self.jobs.values()}
+        self.groups: dict[str, GroupView] = {g.label: g for g in reader.groups() if g.model == model}
+        self.group_metrics = {label: self._group_metrics(group) for label, group in self.groups.items()}
+
+    def _group_metrics(self, group: GroupView) -> list[MetricResult]:
+        leaves = [
+            [LeafMetric(m.metric, m.filter, m.value, m.stderr, m.n) for m in self.metrics[leaf]]
+            for leaf in group.spec["leaves"]
+            if self.metrics.get(leaf)
+        ]
+        return aggregate_group(group.spec["aggregates"], leaves) if leaves else []
+
+    def tree(self) -> Iterator[tuple[str, int]]:
+        """Labels of groups and tasks with their depth; each once, groups above their members."""
+        seen: set[str] = set()
+        children = {child for group in self.groups.values() for child in group.spec["children"]}
+
+        def walk(label: str, depth: int) -> Iterator[tuple[str, int]]:
+            if label in seen:
+                return
+            seen.add(label)
+            yield label, depth
+            if label in self.groups:
+                for child in self.groups[label].spec["children"]:
+                    yield from walk(child, depth + 1)
+
+        for label in [*self.groups, *self.jobs]:
+            if label not in children:
+                yield from walk(label, 0)
+
+    def rows(self) -> Iterator[ResultRow]:
+        """Every metric in reading order."""
+        for label, depth in self.tree():
+            if label in self.groups:
+                yield from self._group_rows(self.groups[label], depth)
+            elif label in self.jobs:
+                yield from self._job_rows(self.jobs[label], depth)
+
+    def _job_rows(self, job: JobView, depth: int) -> Iterator[ResultRow]:
+        for m in self.metrics[job.label]:
+            yield ResultRow(
+                model=self.model,
+                label=job.label,
+                alias=_alias(job),
+                depth=depth,
+                is_group=False,
+                version=job.version,
+                filter=m.filter,
+                num_fewshot=job.num_fewshot,
+                metric=m.metric,
+                value=m.value,
+                stderr=m.stderr,
+                interval=m.interval,
+                higher_is_better=m.higher_is_better,
+                n=m.n,
+                errors=job.n_errors,
+                truncated=job.n_truncated,
+                dropped=job.n_dropped,
+                no_match=job.n_no_match,
+                cache_hits=job.cache_hits,
+                requests=job.requests,
+            )
+
+    def _group_rows(self, group: GroupView, depth: int) -> Iterator[ResultRow]:
+        leaves = [self.jobs[label] for label in group.spec["leaves"] if label in self.jobs]
+        shots = {job.num_fewshot for job in leaves}
+        for m in self.group_metrics[group.label]:
+            yield ResultRow(
+                model=self.model,
+                label=group.label,
+                alias=group.spec["alias"],
+                depth=depth,
+                is_group=True,
+                version=group.spec["version"],
+                filter=m.filter,
+                num_fewshot=shots.pop() if len(shots) == 1 else None,
+                metric=m.metric,
+                value=m.value,
+                stderr=m.stderr,
+                interval=m.ci,
+                higher_is_better=m.higher_is_better,
+                n=m.n,
+                errors=sum(job.n_errors for job in leaves),
+                truncated=sum(job.n_truncated for job in leaves),
+                dropped=sum(job.n_dropped for job in leaves),
+                no_match=sum(job.n_no_match for job in leaves),
+                cache_hits=sum(job.cache_hits for job in leaves),
+                requests=sum(job.requests for job in leaves),
+            )
+
+
+def _alias(job: JobView) -> str:
+    """The task's display name, with what tells this setting from others of the same task."""
+    suffix = job.label[len(job.task) :] if job.label.startswith(job.task) else ""
+    return job.alias + suffix
+
+
+def result_rows(reader: RunReader) -> list[ResultRow]:
+    """Every metric of every model of a run."""
+    return [row for model in reader.models() for row in ModelResults(reader, model["name"]).rows()]
+
+
+def lm_eval_layout(reader: RunReader, model: Mapping[str, Any]) -> dict[str, Any]:
+    """The results of one model as lm-eval lays them out, with ``intervals``, ``incomplete`` and ``lmrun`` added."""
+    results = ModelResults(reader, model["name"])
+    entries: dict[str, dict[str, Any]] = {}
+    intervals: dict[str, dict[str, Any]] = {}
+    for label, job in results.jobs.items():
+        entries[label] = {"alias": _alias(job), "sample_len": job.n_scored}
+    for label, group in results.groups.items():
+        entries[label] = {"alias": group.spec["alias"]}
+    higher: dict[str, dict[str, bool | None]] = {}
+    for row in results.rows():
+        entry, key = entries[row.label], f"{row.metric},{row.filter}"
+        entry[key] = row.value
+        entry[f"{row.metric}_stderr,{row.filter}"] = row.stderr
+        higher.setdefault(row.label, {})[row.metric] = row.higher_is_better
+        if row.is_group:
+            entry.setdefault("sample_count", {})[key] = row.n
+        if row.interval:
+            intervals.setdefault(row.label, {})[key] = list(row.interval)
+    jobs, groups = results.jobs, results.groups
+    info = reader.info()
+    return {
+        "results": entries,
+        "groups": {label: entries[label] for label in groups if results.group_metrics[label]},
+        "group_subtasks": {label: list(group.spec["children"]) for label, group in groups.items()},
+        "configs": {label: dict(job.config) for label, job in sorted(jobs.items())},
+        "versions": {
+            **{label: job.version for label, job in jobs.items()},
+            **{label: group.spec["version"] for label, group in groups.items()},
+        },
+        "n-shot": {label: job.num_fewshot for label, job in jobs.items()},
+        "higher_is_better": higher,
+        "n-samples": {
+            label: {"original": job.n_docs_total, "effective": job.n_scored} for label, job in jobs.items()
+        },
+        "intervals": intervals,
+        "incomplete": {label: job.n_errors for label, job in jobs.items() if job.n_errors or job.status != "scored"},
+        "truncated": {label: job.n_truncated for label, job in jobs.items() if job.n_truncated},
+        "config": {"model": model["backend"], "model_args": {"pretrained": model["model"]}, "model_facts": model["facts"]},
+        "model_name": model["name"],
+        "date": info.get("created"),
+        "lmrun": {"run": reader.run.id, "manifest_hash": info.get("manifest_hash"), "plan_hash": info.get("plan_hash")},
+    }
+
+
+def file_name(model: str) -> str:
+    """A model's label as a file name."""
+    return re.sub(r"[^A-Za-z0-9._=\[\]-]+", "__", model)
+
+
+def write_results(run: RunDirectory, model: str) -> None:
+    """Write ``results/<model>.json``, all of it or nothing."""
+    reader = RunReader(run)
+    try:
+        record = next(m for m in reader.models() if m["name"] == model)
+        text = json.dumps(lm_eval_layout(reader, record), indent=2, ensure_ascii=False, default=str)
+    finally:
+        reader.close()
+    run.results.mkdir(exist_ok=True)
+    path = run.results / f"{file_name(model)}.json"
+    draft = path.with_suffix(".tmp")
+    draft.write_text(text + "\n", encoding="utf-8")
+    draft.replace(path)

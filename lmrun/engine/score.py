@@ -1,0 +1,69 @@
+"""Score stored answers: a pure pass over a run that needs no model, no device and no network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from lmrun.engine.facts import doc_facts, scoring_as_json
+from lmrun.scoring import DocScore, MetricResult, aggregate, score_doc
+from lmrun.scoring.spec import ScoringSpec
+from lmrun.store.records import AnsweredSample, MetricRecord, SampleOutcome, ScoreRecord
+from lmrun.store.writer import RunStore
+
+_SAMPLES_PER_TRANSACTION = 500
+
+
+class JobScorer:
+    """Scores the samples of one job and keeps the per-doc values that aggregation needs."""
+
+    def __init__(self, spec: ScoringSpec) -> None:
+        self._spec = spec
+        self.values: dict[tuple[str, str], list[Any]] = {}
+
+    def outcome(self, sample: AnsweredSample) -> SampleOutcome:
+        """Score one sample. One that has an error is not scored: it is neither right nor wrong."""
+        flat = [response for repeats in sample.responses for response in repeats]
+        truncated = any(response.finish_reason == "length" for response in flat)
+        dropped = sum(response.dropped_tokens for response in flat)
+        if sample.error:
+            return SampleOutcome(sample.id, (), None, truncated, dropped, error=sample.error)
+        scores = score_doc(self._spec, doc_facts(sample), sample.responses)
+        for score in scores:
+            for metric, value in score.metrics.items():
+                self.values.setdefault((metric, score.filter), []).append(value)
+        extractions = [score.extraction.status for score in scores if score.extraction]
+        return SampleOutcome(
+            sample.id,
+            [_record(score) for score in scores],
+            correct=next((score.correct for score in scores if score.correct is not None), None),
+            truncated=truncated,
+            dropped=dropped,
+            no_match=bool(extractions) and all(status == "no_match" for status in extractions),
+        )
+
+
+def _record(score: DocScore) -> ScoreRecord:
+    span = score.extraction.span if score.extraction else None
+    status = score.extraction.status if score.extraction else None
+    return ScoreRecord(score.filter, score.filtered, score.metrics, status, span, score.correct)
+
+
+def _metric_record(result: MetricResult) -> MetricRecord:
+    return MetricRecord(
+        result.metric, result.filter, result.value, result.stderr, result.ci, result.n, result.higher_is_better
+    )
+
+
+def score_job(store: RunStore, job_id: int, spec: ScoringSpec) -> Iterator[int]:
+    """Score a job and store samples' scores and the aggregated metrics; yields how many samples are scored so far."""
+    scorer = JobScorer(spec)
+    outcomes = (scorer.outcome(sample) for sample in store.answered_samples(job_id))
+    count = 0
+    while batch := list(islice(outcomes, _SAMPLES_PER_TRANSACTION)):
+        store.write_outcomes(batch)
+        count += len(batch)
+        yield count
+    metrics = aggregate(spec, scorer.values)
+    store.finish_scoring(job_id, [_metric_record(m) for m in metrics], scoring_as_json(spec))
