@@ -1,1 +1,85 @@
-"""The command line."""
+"""The command line: one file per command, each doing its imports when it is called.
+
+``lmrun --help`` must not wait for anything that only a run needs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typer import Typer
+
+    from lmrun.errors import LmrunError
+
+
+def build_app() -> Typer:
+    """The Typer application with all commands."""
+    import typer
+
+    from lmrun.cli import batch, cache, data, doctor, init, ls, plan, preview, score, show, validate
+
+    app = typer.Typer(
+        name="lmrun",
+        help="Evaluate language models from a terminal. Start with: lmrun batch quickstart",
+        no_args_is_help=True,
+        add_completion=False,
+        # Rich's help pages cost as much time as all the rest of `lmrun --help`.
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(invoke_without_command=True)(_root)
+    for command in (batch.batch, show.show, score.score, validate.validate, plan.plan, preview.preview, init.init):
+        app.command()(command)
+    app.command(name="doctor")(doctor.doctor)
+    app.add_typer(ls.app, name="ls")
+    app.add_typer(data.app, name="data")
+    app.add_typer(cache.app, name="cache")
+    return app
+
+
+def _root(version: bool = False) -> None:
+    if version:
+        import lmrun
+
+        sys.stdout.write(f"lmrun {lmrun.__version__}\n")
+        raise SystemExit(0)
+
+
+def main() -> None:
+    """Entry point. An expected error is told in a few lines; the exit code is the contract of ``docs/commands.md``."""
+    import click
+
+    from lmrun.errors import ExitCode, LmrunError
+
+    try:
+        code = build_app()(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except click.Abort:
+        code = ExitCode.INTERRUPTED
+    except LmrunError as error:
+        _report(error)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        code = ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output (`| head`) has seen enough. Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ExitCode.COMPLETE
+    sys.exit(int(code or 0))
+
+
+def _report(error: LmrunError) -> None:
+    from lmrun.display.format import safe
+
+    lines = [f"error: {error.message}"]
+    lines.extend("  " + line for problem in error.problems for line in str(problem).splitlines())
+    if error.hint:
+        lines.append(f"hint: {error.hint}")
+    sys.stderr.write(safe("\n".join(lines)) + "\n")

@@ -55,7 +55,7 @@ def open_run(runs_dir: Path, name: str, manifest_hash: str, plan_hash: str, *, f
 def _new(runs_dir: Path, name: str, note: str | None) -> OpenRun:
     directory = create_run(runs_dir, name, datetime.now())
     lock = _hold(directory)
-    assert lock is not None  # noqa: S101 - nobody else knows the name of this directory yet
+    assert lock is not None
     return OpenRun(directory, lock, resumed=False, note=note)
 
 

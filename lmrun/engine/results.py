@@ -124,6 +124,7 @@ class ModelResults:
     def _group_rows(self, group: GroupView, depth: int) -> Iterator[ResultRow]:
         leaves = [self.jobs[label] for label in group.spec["leaves"] if label in self.jobs]
         shots = {job.num_fewshot for job in leaves}
+        num_fewshot = shots.pop() if len(shots) == 1 else None
         for m in self.group_metrics[group.label]:
             yield ResultRow(
                 model=self.model,
@@ -133,7 +134,7 @@ class ModelResults:
                 is_group=True,
                 version=group.spec["version"],
                 filter=m.filter,
-                num_fewshot=shots.pop() if len(shots) == 1 else None,
+                num_fewshot=num_fewshot,
                 metric=m.metric,
                 value=m.value,
                 stderr=m.stderr,
@@ -192,13 +193,15 @@ def lm_eval_layout(reader: RunReader, model: Mapping[str, Any]) -> dict[str, Any
         },
         "n-shot": {label: job.num_fewshot for label, job in jobs.items()},
         "higher_is_better": higher,
-        "n-samples": {
-            label: {"original": job.n_docs_total, "effective": job.n_scored} for label, job in jobs.items()
-        },
+        "n-samples": {label: {"original": job.n_docs_total, "effective": job.n_scored} for label, job in jobs.items()},
         "intervals": intervals,
         "incomplete": {label: job.n_errors for label, job in jobs.items() if job.n_errors or job.status != "scored"},
         "truncated": {label: job.n_truncated for label, job in jobs.items() if job.n_truncated},
-        "config": {"model": model["backend"], "model_args": {"pretrained": model["model"]}, "model_facts": model["facts"]},
+        "config": {
+            "model": model["backend"],
+            "model_args": {"pretrained": model["model"]},
+            "model_facts": model["facts"],
+        },
         "model_name": model["name"],
         "date": info.get("created"),
         "lmrun": {"run": reader.run.id, "manifest_hash": info.get("manifest_hash"), "plan_hash": info.get("plan_hash")},

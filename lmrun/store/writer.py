@@ -33,7 +33,6 @@ from lmrun.store.rows import request_from_row, to_json
 from lmrun.store.runs import RunDirectory
 from lmrun.store.schema import MIGRATIONS
 
-
 _PAGE = 500
 """Samples read at a time."""
 

@@ -1,0 +1,95 @@
+"""``lmrun batch``: run manifests headless."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lmrun.cli import options
+
+if TYPE_CHECKING:
+    from lmrun.display.base import Sink
+    from lmrun.engine.run import Outcome
+    from lmrun.errors import ExitCode
+
+
+def batch(
+    manifests: options.Manifests,
+    limit: options.Limit = None,
+    assignments: options.Set = None,
+    runs_dir: options.RunsDir = None,
+    cache: Annotated[Path | None, typer.Option("--cache", metavar="FILE", help="The request cache.")] = None,
+    mirror: options.Mirror = None,
+    tasks_path: options.TasksPath = None,
+    trust: options.Trust = False,
+    offline: options.Offline = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start a new run even if one can be resumed.")] = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither read nor write the request cache.")] = False,
+    json: options.Json = False,
+) -> None:
+    """Run manifests. An interrupted run of the same manifest is resumed; finished answers are never asked again.
+
+    Exit codes: 0 complete, 1 some samples are errors, 2 bad input, 3 a model could not start, 130 interrupted.
+    """
+    from lmrun.engine.inputs import Overrides
+
+    overrides = Overrides(
+        limit, tuple(tasks_path or ()), trust, mirror, offline, runs_dir, cache, tuple(assignments or ())
+    )
+    codes = [_run(name, overrides, fresh=fresh, no_cache=no_cache, json=json) for name in manifests]
+    raise typer.Exit(max(codes))
+
+
+def _run(name: str, overrides: object, *, fresh: bool, no_cache: bool, json: bool) -> ExitCode:
+    from lmrun.display.base import Display
+    from lmrun.engine.inputs import Overrides, open_catalog, open_data, open_manifest
+    from lmrun.engine.plan import build_plan
+    from lmrun.engine.progress import Tracker
+    from lmrun.engine.run import execute
+    from lmrun.engine.signals import terminate_as_interrupt
+
+    assert isinstance(overrides, Overrides)
+    manifest = open_manifest(name, overrides)
+    tracker = Tracker()
+    with terminate_as_interrupt(), Display(_sink(json), tracker):
+        tracker.phase("planning", manifest.name)
+        plan = build_plan(manifest, open_catalog(manifest), open_data(manifest))
+        outcome = execute(plan, cache=None if no_cache else manifest.run.cache, fresh=fresh, tracker=tracker)
+    _finish(name, outcome, json=json)
+    return outcome.exit_code
+
+
+def _sink(json: bool) -> Sink:
+    if json:
+        from lmrun.display.jsonl import JsonSink
+
+        return JsonSink()
+    if sys.stderr.isatty():
+        from rich.console import Console
+
+        from lmrun.display.live import LiveSink
+
+        return LiveSink(Console(stderr=True))
+    from lmrun.display.plain import PlainSink
+
+    return PlainSink()
+
+
+def _finish(name: str, outcome: Outcome, *, json: bool) -> None:
+    from lmrun.display.report import closing_words, results_json, results_table
+    from lmrun.errors import ExitCode
+    from lmrun.store.reader import RunReader
+
+    if outcome.exit_code is ExitCode.INTERRUPTED:
+        sys.stderr.write(f"interrupted; nothing finished is lost. Resume with the same command: lmrun batch {name}\n")
+        return
+    reader = RunReader(outcome.directory)
+    if json:
+        sys.stdout.write(results_json(reader, int(outcome.exit_code)) + "\n")
+    else:
+        results_table(reader).show()
+        sys.stderr.write(closing_words(reader))
+    reader.close()

@@ -1,0 +1,26 @@
+"""``lmrun init``: a manifest to start from."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def init(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="The manifest to write.")] = Path("manifest.toml"),
+    model: Annotated[str, typer.Option("--model", metavar="M", help="Hub id or folder.")] = "bundled:demo",
+    backend: Annotated[str, typer.Option("--backend", metavar="B", help="Backend of the model.")] = "hf",
+    task: Annotated[list[str] | None, typer.Option("--task", metavar="T", help="A task or group. Repeatable.")] = None,
+) -> None:
+    """Write a commented manifest to start from. An existing file is never overwritten."""
+    from lmrun.errors import ManifestError
+    from lmrun.manifest.scaffold import scaffold
+
+    if path.exists():
+        raise ManifestError(f"{path} exists already", hint="name another file: lmrun init OTHER.toml")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(scaffold(path.stem, model, backend, task or ["demo"]), encoding="utf-8")
+    sys.stdout.write(f"{path} written. Next: lmrun validate {path} && lmrun batch {path}\n")

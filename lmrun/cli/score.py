@@ -1,0 +1,37 @@
+"""``lmrun score``: score a run again from its stored responses."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from lmrun.cli import options
+
+
+def score(run: options.Run = "latest", runs_dir: options.RunsDir = None, json: options.Json = False) -> None:
+    """Score a run again, with the metrics and filters its task files state now. Needs no model and no network.
+
+    Where a task file is gone, the recorded metrics and filters are used. Prompts, answers and targets stay as they are.
+    """
+    from lmrun.display.report import results_json, results_table
+    from lmrun.engine.inputs import DEFAULT_RUNS_DIR
+    from lmrun.engine.rescore import current_scoring, rescore
+    from lmrun.errors import ExitCode
+    from lmrun.store.reader import RunReader
+    from lmrun.store.runs import find_run
+
+    directory = find_run(run, runs_dir or DEFAULT_RUNS_DIR)
+    for job in rescore(directory, current_scoring(directory)):
+        if job.changed:
+            sys.stderr.write(f"{job.model} {job.label}: its task file states other metrics or filters now\n")
+        elif not job.found:
+            sys.stderr.write(f"{job.model} {job.label}: task file not found, scored as recorded\n")
+    reader = RunReader(directory)
+    if json:
+        sys.stdout.write(results_json(reader) + "\n")
+    else:
+        results_table(reader).show()
+    incomplete = any(job.n_errors or job.status != "scored" for job in reader.jobs())
+    reader.close()
+    raise typer.Exit(ExitCode.INCOMPLETE if incomplete else ExitCode.COMPLETE)

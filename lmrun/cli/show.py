@@ -1,0 +1,87 @@
+"""``lmrun show``: results and samples of a run."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lmrun.cli import options
+
+if TYPE_CHECKING:
+    from lmrun.store.reader import RunReader, SampleQuery
+
+
+def show(
+    run: options.Run = "latest",
+    model: Annotated[str | None, typer.Option("--model", metavar="M", help="Only this model.")] = None,
+    task: Annotated[str | None, typer.Option("--task", metavar="T", help="Only this task.")] = None,
+    wrong: Annotated[bool, typer.Option("--wrong", help="Samples with a wrong answer.")] = False,
+    correct: Annotated[bool, typer.Option("--correct", help="Samples with a right answer.")] = False,
+    errors: Annotated[bool, typer.Option("--errors", help="Samples without an answer.")] = False,
+    truncated: Annotated[bool, typer.Option("--truncated", help="Samples whose answer or prompt was cut.")] = False,
+    no_match: Annotated[bool, typer.Option("--no-match", help="Samples in which no answer was found.")] = False,
+    search: Annotated[str | None, typer.Option("--search", metavar="TEXT", help="Samples that contain TEXT.")] = None,
+    sample: Annotated[int | None, typer.Option("--sample", metavar="DOC_ID", help="One doc, in full.")] = None,
+    n: Annotated[int, typer.Option("-n", metavar="N", help="At most this many samples.")] = 10,
+    plain: Annotated[bool, typer.Option("--plain", help="Print, whatever the terminal can do.")] = False,
+    json: options.Json = False,
+    runs_dir: options.RunsDir = None,
+) -> None:
+    """Show the results of a run; with any filter, its samples: prompt, answer, what was extracted, and the score.
+
+    Without a filter the results table is printed; --json prints one object (results) or one per line (samples).
+    """
+    from lmrun.display.samples import sample_as_json, sample_text
+    from lmrun.engine.inputs import DEFAULT_RUNS_DIR
+    from lmrun.store.reader import RunReader, SampleQuery
+    from lmrun.store.runs import find_run
+
+    flags = {"wrong": wrong, "correct": correct, "errors": errors, "truncated": truncated, "no_match": no_match}
+    outcomes = tuple(name for name, on in flags.items() if on)
+    reader = RunReader(find_run(run, runs_dir or DEFAULT_RUNS_DIR))
+    if not outcomes and search is None and sample is None and not (task or model):
+        _results(reader, json=json)
+        return
+    query = SampleQuery(model, task, outcomes, search, sample, limit=n)
+    _check_names(reader, query)
+    for row in reader.samples(query):
+        detail = reader.sample(row.id)
+        sys.stdout.write(sample_as_json(detail) if json else sample_text(detail, full=sample is not None))
+        sys.stdout.write("\n")
+    found = reader.count(query)
+    if found > n:
+        sys.stderr.write(f"{n} of {found:,} samples shown; -n {found} shows all\n")
+    elif not found:
+        sys.stderr.write("no sample fits\n")
+
+
+def _results(reader: RunReader, *, json: bool) -> None:
+    from lmrun.display.report import closing_words, results_json, results_table
+
+    if json:
+        sys.stdout.write(results_json(reader) + "\n")
+        return
+    results_table(reader).show()
+    sys.stderr.write(closing_words(reader))
+
+
+def _check_names(reader: RunReader, query: SampleQuery) -> None:
+    """A misspelt model or task must not look like "nothing fits"."""
+    import difflib
+
+    from lmrun.errors import RunError
+
+    jobs = reader.jobs()
+    for what, asked, known in (
+        ("model", query.model, [j.model for j in jobs]),
+        ("task", query.task, [name for j in jobs for name in (j.label, j.task)]),
+    ):
+        if asked is not None and asked not in known:
+            near = difflib.get_close_matches(asked, known, n=1)
+            names = ", ".join(dict.fromkeys(known))
+            raise RunError(
+                f"the run {reader.run.id} has no {what} {asked!r}",
+                hint=f"did you mean {near[0]!r}?" if near else f"it has: {names[:300]}",
+            )

@@ -1,0 +1,108 @@
+"""The results of a run on paper: the final table, the words after it, and the same as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+from lmrun.display.format import duration, number
+from lmrun.display.table import Column, Table
+from lmrun.engine.results import ResultRow, result_rows
+from lmrun.store.reader import RunReader
+
+_COLUMNS = (
+    Column("model"),
+    Column("task"),
+    Column("version", right=True),
+    Column("filter"),
+    Column("n-shot", right=True),
+    Column("metric"),
+    Column(""),
+    Column("value", right=True),
+    Column("± stderr", right=True),
+    Column("95% interval"),
+    Column("n", right=True),
+    Column("errors", right=True),
+    Column("truncated", right=True),
+    Column("cut", right=True),
+    Column("no match", right=True),
+    Column("cached", right=True),
+)
+
+
+def results_table(reader: RunReader) -> Table:
+    """One line per metric, groups above their members. What is not there (errors, truncation …) takes no room."""
+    table = Table(_COLUMNS)
+    several = len(reader.models()) > 1
+    last: tuple[str, str] | None = None
+    for row in result_rows(reader):
+        first = (row.model, row.label) != last
+        last = (row.model, row.label)
+        table.add(*_cells(row, first=first, several=several), style=_style(row))
+    return table
+
+
+def _style(row: ResultRow) -> str:  # type: ignore[return-value]
+    return "yellow" if row.errors else "bold" if row.is_group else ""
+
+
+def _cells(row: ResultRow, *, first: bool, several: bool) -> list[str]:
+    arrow = "" if row.higher_is_better is None else "↑" if row.higher_is_better else "↓"
+    interval = f"[{number(row.interval[0])}, {number(row.interval[1])}]" if row.interval else ""
+    counts = (row.n, row.errors, row.truncated, row.dropped, row.no_match)
+    return [
+        (row.model if several else "") if first else "",
+        "  " * row.depth + row.alias if first else "",
+        str(row.version) if first else "",
+        row.filter,
+        "" if row.num_fewshot is None or not first else str(row.num_fewshot),
+        row.metric,
+        arrow,
+        number(row.value) + (" (incomplete)" if row.errors else ""),
+        number(row.stderr) if isinstance(row.stderr, float) else "",
+        interval,
+        *(f"{count:,}" if count and (first or i == 0) else "" for i, count in enumerate(counts)),
+        f"{row.cache_hits / row.requests:.0%}" if first and row.cache_hits else "",
+    ]
+
+
+def closing_words(reader: RunReader) -> str:
+    """What to know and what to do next, after the table."""
+    info, jobs = reader.info(), reader.jobs()
+    lines = []
+    for model in reader.models():
+        if model["error"]:
+            lines.append(f"model {model['name']} failed: {model['error']['message']}")
+            if model["error"].get("hint"):
+                lines.append(f"  hint: {model['error']['hint']}")
+    lines.extend(f"{job.model} {job.label} failed: {job.error['message']}" for job in jobs if job.error)
+    errors = sum(job.n_errors for job in jobs)
+    if errors:
+        lines.append(
+            f"{errors} samples are errors and are not part of any score: lmrun show {reader.run.path} --errors; "
+            "run the same command again to ask only those"
+        )
+    for what, count in (("answers were cut off", [j.n_truncated for j in jobs]),):
+        share = sum(count) / max(1, sum(j.n_docs for j in jobs))
+        if share > 0.01:
+            lines.append(f"{share:.1%} of {what} at the token limit: lmrun show {reader.run.path} --truncated")
+    took = info["finished"] - info["created"] if "finished" in info and "created" in info else None
+    lines.append(f"{info.get('status', '?')}{f' in {duration(took)}' if took else ''}: {reader.run.path}")
+    lines.append(f"look at samples: lmrun show {reader.run.path} --wrong")
+    return "\n".join(lines) + "\n"
+
+
+def results_json(reader: RunReader, exit_code: int | None = None) -> str:
+    """The whole outcome as one JSON line: ``{"event": "done", …}``; ``exit_code`` is that of the batch, if it just ended."""
+    rows = [dataclasses.asdict(row) for row in result_rows(reader)]
+    return json.dumps(
+        {
+            "event": "done",
+            "run": reader.run.id,
+            "path": str(reader.run.path),
+            "exit_code": exit_code,
+            "status": reader.info().get("status"),
+            "results": rows,
+        },
+        default=str,
+    )

@@ -1,0 +1,136 @@
+"""One sample as text: prompt, answers, what was extracted, scores. Everything from outside is made safe first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from lmrun.display.format import number, safe
+from lmrun.requests import context_as_json, response_as_json
+from lmrun.store.records import Exchange, SampleDetail
+
+_SHORT = 1_200
+"""Characters of a prompt that a listing shows, from its end: there the question is."""
+
+
+def sample_as_json(detail: SampleDetail) -> str:
+    """A sample as one JSON line."""
+    row = detail.row
+    return json.dumps(
+        {
+            "model": row.model,
+            "task": row.label,
+            "doc_id": row.doc_id,
+            "status": row.status,
+            "correct": row.correct,
+            "truncated": row.truncated,
+            "no_match": row.no_match,
+            "error": row.error,
+            "doc": detail.doc,
+            "target": detail.target,
+            "choices": detail.choices,
+            "requests": [_exchange_json(e) for e in detail.exchanges],
+            "scores": [
+                {"filter": s.filter, "filtered": s.filtered, "metrics": s.metrics, "extraction": s.extraction}
+                for s in detail.scores
+            ],
+        },
+        ensure_ascii=True,
+    )
+
+
+def _exchange_json(exchange: Exchange) -> dict[str, Any]:
+    request = exchange.request
+    return {
+        "request_index": exchange.position,
+        "repeat": exchange.repeat,
+        "type": request.kind,
+        "context": context_as_json(request.context),
+        "continuation": request.continuation,
+        "generation": dict(request.generation),
+        "response": response_as_json(exchange.response) if exchange.response else None,
+        "source": exchange.source,
+    }
+
+
+def sample_text(detail: SampleDetail, *, full: bool) -> str:
+    """A sample as lines of text; ``full`` leaves nothing out."""
+    return "\n".join(_lines(detail, full=full)) + "\n"
+
+
+def _lines(detail: SampleDetail, *, full: bool) -> Iterator[str]:
+    row = detail.row
+    mark = {True: "✓", False: "✗", None: "·"}[row.correct] if row.status != "error" else "!"
+    flags = [w for w, on in (("truncated", row.truncated), ("no match", row.no_match)) if on]
+    if row.dropped:
+        flags.append(f"{row.dropped} prompt tokens cut")
+    yield f"━━ {mark} {row.label} · doc {row.doc_id} · {row.model}" + "".join(f" · {flag}" for flag in flags)
+    if row.error:
+        yield f"error: {safe(row.error['kind'])}: {safe(row.error['message'])}"
+    shown: object = None
+    for exchange in detail.exchanges:
+        if exchange.request.context != shown:
+            shown = exchange.request.context
+            yield from _prompt(exchange, full=full)
+        yield from _answer(exchange, detail)
+    yield f"target: {safe(_value(detail.target))}"
+    for score in detail.scores:
+        metrics = "  ".join(f"{safe(name)}={safe(_value(value))}" for name, value in score.metrics.items())
+        extraction = f" ({score.extraction})" if score.extraction else ""
+        filtered = f" {safe(_value(score.filtered))}{extraction} →" if not detail.choices else ""
+        yield f"score[{safe(score.filter)}]:{filtered} {metrics}"
+    if full:
+        yield "doc: " + safe(json.dumps(detail.doc, ensure_ascii=False, default=str))
+
+
+def _prompt(exchange: Exchange, *, full: bool) -> Iterator[str]:
+    context = exchange.request.context
+    if isinstance(context, str):
+        cut = not full and len(context) > _SHORT
+        yield "prompt:" + (f" (last {_SHORT:,} of {len(context):,} characters)" if cut else "")
+        yield _indent(context[-_SHORT:] if cut else context)
+        return
+    for message in context:
+        yield f"{message.role}:"
+        yield _indent(message.content if full else message.content[-_SHORT:])
+
+
+def _answer(exchange: Exchange, detail: SampleDetail) -> Iterator[str]:
+    request, response = exchange.request, exchange.response
+    label = f"answer {exchange.repeat}" if exchange.repeat else "answer"
+    if response is None:
+        yield f"{label}: (not answered)"
+    elif response.error:
+        yield f"{label}: error {safe(response.error.kind)}: {safe(response.error.message)}"
+    elif request.kind == "generate_until":
+        if response.reasoning:
+            yield f"reasoning: ({len(response.reasoning):,} characters)"
+        ended = "" if response.finish_reason == "stop" else f" ({response.finish_reason})"
+        yield f"{label}{ended}:"
+        yield _indent(response.text or "")
+    else:
+        greedy = " greedy" if response.is_greedy else ""
+        tokens = f"{response.prompt_tokens}+{response.completion_tokens} tokens"
+        gold = "→" if _is_gold(exchange, detail) else " "
+        text = f" {safe(json.dumps(request.continuation[:200], ensure_ascii=False))}"
+        if request.kind == "loglikelihood_rolling":
+            text = ""
+        yield f" {gold} {number(response.logprob):>12}{greedy} {text} ({tokens})"
+
+
+def _is_gold(exchange: Exchange, detail: SampleDetail) -> bool:
+    if not detail.choices:
+        return False
+    target = detail.target
+    if isinstance(target, str):
+        return target in detail.choices and detail.choices.index(target) == exchange.position
+    return exchange.position in target if isinstance(target, list) else exchange.position == target
+
+
+def _value(value: object) -> str:
+    return number(value) if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
+
+
+def _indent(text: str) -> str:
+    return "\n".join("  │ " + line for line in safe(text).split("\n"))

@@ -1,0 +1,28 @@
+"""Everything that can be found wrong with a manifest before a model is loaded."""
+
+from __future__ import annotations
+
+from lmrun.engine.inputs import Overrides, open_catalog, open_data, open_manifest
+from lmrun.engine.plan import plan_jobs, plan_models
+from lmrun.errors import LmrunError, Problem
+
+
+def check_manifest(name: str, overrides: Overrides) -> list[Problem]:
+    """The problems of a manifest, its tasks, their data and metrics, and its models; empty if it can run."""
+    try:
+        manifest = open_manifest(name, overrides)
+    except LmrunError as error:
+        return _problems(error)
+    problems = []
+    try:
+        plan_jobs(manifest.tasks, open_catalog(manifest), open_data(manifest))
+    except LmrunError as error:
+        problems.extend(_problems(error))
+    for model in plan_models(manifest.models, manifest.data.offline):
+        if model.error:
+            problems.extend(_problems(model.error))
+    return problems
+
+
+def _problems(error: LmrunError) -> list[Problem]:
+    return list(error.problems) or [Problem(error.message, hint=error.hint)]

@@ -1,0 +1,98 @@
+"""From what a user typed to a manifest, a task catalog and a data source."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lmrun import bundled
+from lmrun.data import DataSource
+from lmrun.errors import ManifestError
+from lmrun.manifest import Manifest, load_manifest
+from lmrun.tasks import TaskCatalog
+
+DEFAULT_RUNS_DIR = Path("runs")
+"""Where commands that are given no manifest look for runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """Command-line options that win over the manifest; None and empty leave it as it is."""
+
+    limit: float | None = None
+    tasks_paths: Sequence[Path] = ()
+    trust: bool = False
+    mirror: Path | None = None
+    offline: bool = False
+    runs_dir: Path | None = None
+    cache: Path | None = None
+    assignments: Sequence[str] = ()
+    """``a.b=v`` texts."""
+
+
+def manifest_path(name: str) -> Path:
+    """The manifest file that ``name`` means: a path, or the name of a bundled manifest.
+
+    Raises:
+        ManifestError: if there is none.
+    """
+    path = Path(name)
+    if path.exists():
+        return path
+    inside = {p.stem: p for p in bundled.configs_dir().glob("*.toml")}
+    if path.suffix in ("", ".toml") and path.stem in inside and path.parent.name in ("", "configs"):
+        return inside[path.stem]
+    folder = path.parent if path.parent.is_dir() else Path()
+    near = difflib.get_close_matches(path.name, [p.name for p in folder.glob("*.toml")] + list(inside), n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"bundled manifests: {', '.join(sorted(inside))}; or `lmrun init`"
+    raise ManifestError(f"there is no manifest {name!r}", hint=hint)
+
+
+def open_manifest(name: str, overrides: Overrides) -> Manifest:
+    """Load a manifest with the command line's overrides applied. Raises :class:`~lmrun.errors.ManifestError`."""
+    manifest = load_manifest(manifest_path(name), overrides.assignments)
+    return manifest.with_overrides(
+        limit=_limit(overrides.limit),
+        tasks_paths=tuple(path.absolute() for path in overrides.tasks_paths),
+        trust=overrides.trust,
+        mirror=overrides.mirror.absolute() if overrides.mirror else None,
+        offline=overrides.offline,
+        runs_dir=overrides.runs_dir,
+        cache=overrides.cache,
+    )
+
+
+def _limit(limit: float | None) -> int | float | None:
+    if limit is None:
+        return None
+    if limit <= 0 or (limit > 1 and limit != int(limit)):
+        raise ManifestError(
+            f"--limit {limit:g}: not a number of docs", hint="give a whole number, or a fraction below 1"
+        )
+    return limit if limit < 1 else int(limit)
+
+
+def open_catalog(manifest: Manifest) -> TaskCatalog:
+    """The tasks that a manifest can name."""
+    return task_catalog(manifest.tasks_path.paths, manifest.tasks_path.trust)
+
+
+def task_catalog(extra: Sequence[Path], trust: bool) -> TaskCatalog:
+    """Bundled tasks and those of extra folders, which win."""
+    return TaskCatalog([bundled.tasks_dir(), *extra], trust=trust, cache_file=cache_dir() / "task-index.db")
+
+
+def cache_dir() -> Path:
+    """Where derived files are kept: ``$LMRUN_CACHE_DIR``, else ``~/.cache/lmrun``."""
+    return Path(os.environ.get("LMRUN_CACHE_DIR") or Path.home() / ".cache" / "lmrun")
+
+
+def open_data(manifest: Manifest) -> DataSource:
+    """Where a manifest's datasets come from."""
+    if manifest.data.offline:
+        # The libraries below read these when they are imported; they are the only ones that would open a socket.
+        os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
+    return DataSource(manifest.data.mirror, manifest.data.offline)

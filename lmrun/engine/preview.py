@@ -1,0 +1,33 @@
+"""Jobs to preview: those of a manifest, or one task as the command line names it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from lmrun.data import DataSource
+from lmrun.engine.inputs import Overrides, open_catalog, open_data, open_manifest, task_catalog
+from lmrun.engine.plan import PlannedJob, plan_jobs
+from lmrun.manifest import TaskSetting
+
+
+def preview_jobs(
+    manifest: str | None, tasks: Sequence[str], num_fewshot: int | None, overrides: Overrides
+) -> Sequence[PlannedJob]:
+    """Planned jobs, with nothing but tasks and data behind them."""
+    if manifest is not None:
+        loaded = open_manifest(manifest, overrides)
+        settings, catalog, data = loaded.tasks, open_catalog(loaded), open_data(loaded)
+        if num_fewshot is not None:
+            settings = tuple(replace(setting, num_fewshot=num_fewshot) for setting in settings)
+    else:
+        settings = tuple(TaskSetting(name=_absolute(name), num_fewshot=num_fewshot) for name in tasks)
+        catalog = task_catalog(overrides.tasks_paths, overrides.trust)
+        data = DataSource(overrides.mirror, overrides.offline)
+    return plan_jobs(settings, catalog, data)[0]
+
+
+def _absolute(name: str) -> str:
+    path = Path(name)
+    return str(path.absolute()) if path.suffix in (".yaml", ".yml") and path.exists() else name
