@@ -93,7 +93,7 @@ def closing_words(reader: RunReader) -> str:
 
 
 def results_json(reader: RunReader, exit_code: int | None = None) -> str:
-    """The whole outcome as one JSON line: ``{"event": "done", …}``; ``exit_code`` is that of the batch, if it just ended."""
+    """The whole outcome as one JSON line; ``exit_code`` is that of the batch, if it just ended."""
     rows = [dataclasses.asdict(row) for row in result_rows(reader)]
     return json.dumps(
         {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -40,13 +40,23 @@ def _filter(entry: Mapping[str, Any]) -> FilterSpec:
     return FilterSpec(entry["name"], tuple(steps))
 
 
+def metric_specs(metric_list: Sequence[Mapping[str, Any]] | None, output_type: str) -> tuple[MetricSpec, ...]:
+    """A task's metrics, or the defaults of its output type."""
+    metrics = tuple(_metric(entry) for entry in metric_list or ())
+    return metrics or tuple(MetricSpec(name) for name in _DEFAULT_METRICS[output_type])
+
+
+def filter_specs(filter_list: Sequence[Mapping[str, Any]] | None) -> tuple[FilterSpec, ...]:
+    """A task's filter pipelines, or the default one."""
+    return tuple(_filter(entry) for entry in filter_list or ()) or DEFAULT_FILTERS
+
+
 def scoring_spec(task: Task) -> ScoringSpec:
     """How a task is scored, with the defaults of its output type filled in."""
-    metrics = [_metric(entry) for entry in task.metric_list or ()]
     return ScoringSpec(
         output_type=task.output_type,
-        metrics=tuple(metrics) or tuple(MetricSpec(name) for name in _DEFAULT_METRICS[task.output_type]),
-        filters=tuple(_filter(entry) for entry in task.filter_list or ()) or DEFAULT_FILTERS,
+        metrics=metric_specs(task.metric_list, task.output_type),
+        filters=filter_specs(task.filter_list),
         multiple_input=bool(task.multiple_input),
         multiple_target=bool(task.multiple_target),
         has_choices=task.has_choices,

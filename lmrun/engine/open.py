@@ -40,7 +40,7 @@ def open_run(runs_dir: Path, name: str, manifest_hash: str, plan_hash: str, *, f
             if info.get("status") == "complete":
                 break
             if info.get("plan_hash") != plan_hash:
-                note = f"{directory.id} is unfinished, but its tasks, data or models have changed since: starting a new run"
+                note = f"{directory.id} is unfinished, but its tasks, data or models have changed: starting a new run"
                 return _new(runs_dir, name, note)
             lock = _hold(directory)
             if lock is None:

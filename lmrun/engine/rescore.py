@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from lmrun.engine.facts import scoring_from_json
+from lmrun.engine.facts import filter_specs, metric_specs, scoring_from_json
+from lmrun.engine.inputs import open_catalog
 from lmrun.engine.open import hold
 from lmrun.engine.results import write_results
 from lmrun.engine.score import score_job
+from lmrun.errors import LmrunError
+from lmrun.manifest import load_manifest
 from lmrun.scoring.spec import ScoringSpec
 from lmrun.store.reader import RunReader
 from lmrun.store.records import JobView
@@ -51,3 +54,22 @@ def rescore(run: RunDirectory, current: CurrentSpec) -> Sequence[Rescored]:
         for model in models:
             write_results(run, model)
     return done
+
+
+def current_scoring(run: RunDirectory) -> CurrentSpec:
+    """Look tasks up by the run's own manifest: metrics and filters as the task files state them now."""
+    try:
+        catalog = open_catalog(load_manifest(run.manifest))
+    except LmrunError:
+        return lambda _job, _recorded: None  # a run copied to another machine, whose task folders are not there
+
+    def current(job: JobView, recorded: ScoringSpec) -> ScoringSpec | None:
+        try:
+            leaves = catalog.resolve(job.setting["name"], base=None).leaves
+            config = next(leaf.config for leaf in leaves if leaf.config.task == job.task)
+        except (LmrunError, StopIteration):
+            return None
+        metrics, filters = metric_specs(config.metric_list, job.output_type), filter_specs(config.filter_list)
+        return replace(recorded, metrics=metrics, filters=filters)
+
+    return current

@@ -1,0 +1,40 @@
+# What people do here. `just` alone: everything that has to pass before a commit.
+python := env("PYTHON", ".venv-dev/bin/python")
+
+default: check test
+
+# a development environment with everything the tests need
+setup:
+    python3 -m venv .venv-dev
+    .venv-dev/bin/pip install -c constraints.txt -e ".[dev]"
+
+# formatting, lint, types, import contracts
+check:
+    {{python}} -m ruff format --check lmrun tests benchmarks
+    {{python}} -m ruff check lmrun tests benchmarks
+    {{python}} -m mypy
+    {{python}} -m importlinter.cli lint-imports
+
+test *args:
+    {{python}} -m pytest -n 2 {{args}}
+
+# the Python of an environment with the real lm-eval, made once and kept
+lm-eval-python:
+    @bash .ci/parity-venv
+
+# compare with the real lm-eval (needs LMRUN_TEST_MIRROR)
+parity *args:
+    LMRUN_LMEVAL_PYTHON="$(bash .ci/parity-venv | tail -n 1)" {{python}} -m pytest -m parity tests/parity {{args}}
+
+# train the demo model again, and write the data of the demo tasks
+demo:
+    {{python}} -m lmrun.demo.train --out lmrun/demo/model
+    {{python}} -m lmrun.demo.corpus --out tasks/demo/data
+
+# pages that are generated from the code
+docs:
+    {{python}} -m lmrun.manifest.reference > docs/manifest.md
+
+# pins of everything a fresh environment gets (run in a fresh environment made without constraints)
+constraints:
+    {{python}} -m pip freeze --exclude-editable --exclude lmrun > constraints.txt

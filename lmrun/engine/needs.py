@@ -1,0 +1,26 @@
+"""Which datasets and splits a manifest needs, for making a mirror."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lmrun.data import DatasetSpec, DataSource
+from lmrun.manifest import TaskSetting
+from lmrun.tasks import Task, TaskCatalog
+
+
+def needed_splits(
+    settings: Sequence[TaskSetting], catalog: TaskCatalog, data: DataSource
+) -> list[tuple[DatasetSpec, tuple[str, ...]]]:
+    """Every dataset with the splits that are evaluated or that few-shot examples come from."""
+    needs: dict[str, tuple[DatasetSpec, tuple[str, ...]]] = {}
+    for setting in settings:
+        for leaf in catalog.resolve(
+            setting.name, base=setting.location.file.parent if setting.location else None
+        ).leaves:
+            task = Task(leaf.config, data)
+            spec, splits = task.dataset, task.split_names
+            key = repr(spec)
+            known = needs[key][1] if key in needs else ()
+            needs[key] = (spec, tuple(dict.fromkeys((*known, *splits))))
+    return list(needs.values())
