@@ -35,6 +35,6 @@ demo:
 docs:
     {{python}} -m lmrun.manifest.reference > docs/manifest.md
 
-# pins of everything a fresh environment gets (run in a fresh environment made without constraints)
+# pins of everything, for every supported Python; an existing constraints.txt is kept where it still fits
 constraints:
-    {{python}} -m pip freeze --exclude-editable --exclude lmrun > constraints.txt
+    uv pip compile pyproject.toml --extra dev --universal --python-version 3.10 --no-header --no-annotate --no-emit-index-url --no-emit-find-links -o constraints.txt

@@ -23,7 +23,6 @@ def build_app() -> Typer:
 
     app = typer.Typer(
         name="lmrun",
-        help="Evaluate language models from a terminal. Start with: lmrun batch quickstart",
         no_args_is_help=True,
         add_completion=False,
         # Rich's help pages cost as much time as all the rest of `lmrun --help`.
@@ -31,7 +30,13 @@ def build_app() -> Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    app.callback(invoke_without_command=True)(_root)
+
+    @app.callback()
+    def root(
+        version: bool = typer.Option(False, "--version", is_eager=True, callback=_version, help="Show the version."),
+    ) -> None:
+        """Evaluate language models from a terminal. Start with: lmrun batch quickstart."""
+
     for command in (batch.batch, show.show, score.score, validate.validate, plan.plan, preview.preview, init.init):
         app.command()(command)
     app.command(name="doctor")(doctor.doctor)
@@ -41,8 +46,8 @@ def build_app() -> Typer:
     return app
 
 
-def _root(version: bool = False) -> None:
-    if version:
+def _version(wanted: bool) -> None:
+    if wanted:
         import lmrun
 
         sys.stdout.write(f"lmrun {lmrun.__version__}\n")

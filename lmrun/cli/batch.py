@@ -30,9 +30,9 @@ def batch(
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither read nor write the request cache.")] = False,
     json: options.Json = False,
 ) -> None:
-    """Run manifests. An interrupted run of the same manifest is resumed; finished answers are never asked again.
+    """Run manifests, or resume them.
 
-    Exit codes: 0 complete, 1 some samples are errors, 2 bad input, 3 a model could not start, 130 interrupted.
+    An interrupted run of the same manifest is continued; what has an answer is never asked again. Exit codes: 0 complete, 1 some samples are errors, 2 bad input, 3 a model could not start, 130 interrupted.
     """
     from lmrun.engine.inputs import Overrides
 

@@ -10,7 +10,10 @@ from lmrun.cli import options
 
 
 def doctor(json: options.Json = False, runs_dir: options.RunsDir = None) -> None:
-    """Check Python, packages, devices, disk and the runs folder. Exit code 1 if something does not work."""
+    """Check that this machine is ready.
+
+    Looks at Python, packages, devices, disks and the bundled files. Exit code 1 if something does not work.
+    """
     import dataclasses
     import json as json_module
 

@@ -15,7 +15,10 @@ def init(
     backend: Annotated[str, typer.Option("--backend", metavar="B", help="Backend of the model.")] = "hf",
     task: Annotated[list[str] | None, typer.Option("--task", metavar="T", help="A task or group. Repeatable.")] = None,
 ) -> None:
-    """Write a commented manifest to start from. An existing file is never overwritten."""
+    """Write a manifest to start from.
+
+    It is commented and runs as it is. An existing file is never overwritten.
+    """
     from lmrun.errors import ManifestError
     from lmrun.manifest.scaffold import scaffold
 

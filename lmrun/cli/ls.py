@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-app = typer.Typer(help="List tasks, groups, tags, models, backends, runs and metrics.", no_args_is_help=True)
+app = typer.Typer(help="List tasks, groups, tags, models, runs …", no_args_is_help=True)
 
 Pattern = Annotated[str, typer.Argument(metavar="PATTERN", help="Names to list; * and ? are wildcards.")]
 

@@ -17,9 +17,9 @@ def plan(
     offline: options.Offline = False,
     json: options.Json = False,
 ) -> None:
-    """Show what a batch would do: jobs, docs, requests, prompt tokens and how much the cache already holds.
+    """Show what a batch would ask.
 
-    Prompts are rendered as in a run; no model is loaded.
+    Lists jobs with their docs, requests and prompt tokens, and how much the cache already holds. Prompts are rendered as in a run; no model is loaded.
     """
     import dataclasses
     import json as json_module

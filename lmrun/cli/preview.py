@@ -25,7 +25,7 @@ def preview(
     offline: options.Offline = False,
     json: options.Json = False,
 ) -> None:
-    """Print the exact prompts of a manifest's tasks, or of one task. Loads no model.
+    """Print the exact prompts, without a model.
 
     --json gives one object per request: task, doc_id, request_index, type, context, continuation, generation.
     """

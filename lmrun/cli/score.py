@@ -10,9 +10,9 @@ from lmrun.cli import options
 
 
 def score(run: options.Run = "latest", runs_dir: options.RunsDir = None, json: options.Json = False) -> None:
-    """Score a run again, with the metrics and filters its task files state now. Needs no model and no network.
+    """Score a run again from its stored answers.
 
-    Where a task file is gone, the recorded metrics and filters are used. Prompts, answers and targets stay as they are.
+    The metrics and filters are those that its task files state now. Needs no model and no network. Where a task file is gone, the recorded metrics and filters are used. Prompts, answers and targets stay as they are.
     """
     from lmrun.display.report import results_json, results_table
     from lmrun.engine.inputs import DEFAULT_RUNS_DIR

@@ -25,13 +25,15 @@ def show(
     search: Annotated[str | None, typer.Option("--search", metavar="TEXT", help="Samples that contain TEXT.")] = None,
     sample: Annotated[int | None, typer.Option("--sample", metavar="DOC_ID", help="One doc, in full.")] = None,
     n: Annotated[int, typer.Option("-n", metavar="N", help="At most this many samples.")] = 10,
-    plain: Annotated[bool, typer.Option("--plain", help="Print, whatever the terminal can do.")] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="Print, even on a terminal: no pager.")] = False,
     json: options.Json = False,
     runs_dir: options.RunsDir = None,
 ) -> None:
-    """Show the results of a run; with any filter, its samples: prompt, answer, what was extracted, and the score.
+    """Show results and samples of a run.
 
-    Without a filter the results table is printed; --json prints one object (results) or one per line (samples).
+    Without a filter the results table is printed. With any filter, the samples that fit: prompt, answer, what was
+    extracted from it, and the score; on a terminal in a pager. --json prints one object (results) or one per line
+    (samples).
     """
     from lmrun.display.samples import sample_as_json, sample_text
     from lmrun.engine.inputs import DEFAULT_RUNS_DIR
@@ -46,10 +48,12 @@ def show(
         return
     query = SampleQuery(model, task, outcomes, search, sample, limit=n)
     _check_names(reader, query)
-    for row in reader.samples(query):
-        detail = reader.sample(row.id)
-        sys.stdout.write(sample_as_json(detail) if json else sample_text(detail, full=sample is not None))
-        sys.stdout.write("\n")
+    details = (reader.sample(row.id) for row in reader.samples(query))
+    texts = (sample_as_json(d) if json else sample_text(d, full=sample is not None) for d in details)
+    if sys.stdout.isatty() and not (plain or json):
+        typer.echo_via_pager(text + "\n" for text in texts)
+    else:
+        sys.stdout.writelines(text + "\n" for text in texts)
     found = reader.count(query)
     if found > n:
         sys.stderr.write(f"{n} of {found:,} samples shown; -n {found} shows all\n")

@@ -19,9 +19,9 @@ def validate(
     offline: options.Offline = False,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of manifests, for editors.")] = False,
 ) -> None:
-    """Check manifests: keys, types, task names, task files, datasets, metrics, models. Loads no model.
+    """Check manifests without loading a model.
 
-    Every problem is listed at once, with file, line and column. Exit code 0 if all is well, 2 if not.
+    Looks at keys, types, task names, task files, datasets, metrics and models. Every problem is listed at once, with file, line and column. Exit code 0 if all is well, 2 if not.
     """
     import json
 

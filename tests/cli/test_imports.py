@@ -1,0 +1,68 @@
+"""Nothing heavy is imported before it is needed, checked in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {
+    "torch",
+    "transformers",
+    "datasets",
+    "pandas",
+    "sklearn",
+    "sacrebleu",
+    "scipy",
+    "textual",
+    "vllm",
+    "accelerate",
+}
+MODERATE = HEAVY | {"pydantic", "rich", "numpy", "pyarrow", "jinja2", "yaml", "psutil"}
+
+
+def imported(code: str) -> set[str]:
+    """Top-level modules that a fresh interpreter has after running ``code``."""
+    script = f"import sys, json\n{code}\nprint(json.dumps(sorted({{m.split('.')[0] for m in sys.modules}})))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+HELP = """
+import contextlib, io
+sys.argv = ["lmrun", "--help"]
+from lmrun.cli import main
+with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
+    main()
+"""
+
+
+def test_help_imports_nothing_that_only_a_run_needs() -> None:
+    assert imported(HELP) & MODERATE == set()
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "lmrun.engine.run",
+        "lmrun.engine.inputs",
+        "lmrun.engine.rescore",
+        "lmrun.backends.registry",
+        "lmrun.scoring",
+        "lmrun.tasks",
+        "lmrun.data",
+        "lmrun.manifest",
+        "lmrun.store.reader",
+        "lmrun.display.report",
+        "lmrun.testing.scripted",
+    ],
+)
+def test_importing_a_part_imports_no_model_library(module: str) -> None:
+    assert imported(f"import {module}") & HEAVY == set()
+
+
+def test_the_engine_imports_no_face() -> None:
+    modules = imported("import lmrun.engine.run\nassert not any(m.startswith('lmrun.display') for m in sys.modules)")
+    assert "rich" not in modules
