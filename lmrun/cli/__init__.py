@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -56,28 +55,20 @@ def _version(wanted: bool) -> None:
 
 def main() -> None:
     """Entry point. An expected error is told in a few lines; the exit code is the contract of ``docs/commands.md``."""
-    import click
+    import typer
 
     from lmrun.errors import ExitCode, LmrunError
 
     try:
-        code = build_app()(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except click.Abort:
-        code = ExitCode.INTERRUPTED
+        build_app()(prog_name="lmrun")
     except LmrunError as error:
         _report(error)
-        code = error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
-        code = ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output (`| head`) has seen enough. Python would complain once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = ExitCode.COMPLETE
-    sys.exit(int(code or 0))
+        sys.exit(error.exit_code)
+    except SystemExit as ending:
+        # Typer turns Ctrl-C into an abort with exit code 1, which here means something else.
+        if isinstance(ending.__context__, typer.Abort):
+            sys.exit(ExitCode.INTERRUPTED)
+        raise
 
 
 def _report(error: LmrunError) -> None:
