@@ -32,7 +32,9 @@ def batch(
 ) -> None:
     """Run manifests, or resume them.
 
-    An interrupted run of the same manifest is continued; what has an answer is never asked again. Exit codes: 0 complete, 1 some samples are errors, 2 bad input, 3 a model could not start, 130 interrupted.
+    An interrupted run of the same manifest is continued; what has an answer is never asked again.
+
+    Exit codes: 0 complete, 1 some samples are errors, 2 bad input, 3 a model could not start, 130 interrupted.
     """
     from lmrun.engine.inputs import Overrides
 

@@ -19,7 +19,8 @@ def plan(
 ) -> None:
     """Show what a batch would ask.
 
-    Lists jobs with their docs, requests and prompt tokens, and how much the cache already holds. Prompts are rendered as in a run; no model is loaded.
+    Lists jobs with their docs, requests and prompt tokens, and how much the cache already holds.
+    Prompts are rendered as in a run; no model is loaded.
     """
     import dataclasses
     import json as json_module

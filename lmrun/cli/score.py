@@ -12,7 +12,8 @@ from lmrun.cli import options
 def score(run: options.Run = "latest", runs_dir: options.RunsDir = None, json: options.Json = False) -> None:
     """Score a run again from its stored answers.
 
-    The metrics and filters are those that its task files state now. Needs no model and no network. Where a task file is gone, the recorded metrics and filters are used. Prompts, answers and targets stay as they are.
+    The metrics and filters are those that its task files state now, or the recorded ones where a task file is gone.
+    Prompts, answers and targets stay as they are. Needs no model and no network.
     """
     from lmrun.display.report import results_json, results_table
     from lmrun.engine.inputs import DEFAULT_RUNS_DIR

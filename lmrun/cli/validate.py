@@ -21,7 +21,8 @@ def validate(
 ) -> None:
     """Check manifests without loading a model.
 
-    Looks at keys, types, task names, task files, datasets, metrics and models. Every problem is listed at once, with file, line and column. Exit code 0 if all is well, 2 if not.
+    Looks at keys, types, task names, task files, datasets, metrics and models.
+    Every problem is listed at once, with file, line and column. Exit code 0 if all is well, 2 if not.
     """
     import json
 
