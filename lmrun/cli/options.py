@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 Manifests = Annotated[
-    list[str], typer.Argument(metavar="MANIFEST...", help="Manifest files, or the name of a bundled one (quickstart).")
+    list[str], typer.Argument(metavar="MANIFEST", help="Manifest files, or the name of a bundled one (quickstart).")
 ]
 ManifestPath = Annotated[str, typer.Argument(metavar="MANIFEST", help="A manifest file, or the name of a bundled one.")]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="A run id, its path, or 'latest'.")]

@@ -11,7 +11,7 @@ from lmrun.cli import options
 
 
 def validate(
-    manifests: Annotated[list[str] | None, typer.Argument(metavar="MANIFEST...", help="Manifests to check.")] = None,
+    manifests: Annotated[list[str] | None, typer.Argument(metavar="MANIFEST", help="Manifests to check.")] = None,
     assignments: options.Set = None,
     mirror: options.Mirror = None,
     tasks_path: options.TasksPath = None,
