@@ -115,4 +115,4 @@ def entry_name(entry: Node) -> str | None:
 
 def default_name(model: str) -> str:
     """The name of a model that has none: the last part of its id or path."""
-    return model.rstrip("/").rpartition("/")[2] or model
+    return model.removeprefix("bundled:").rstrip("/").rpartition("/")[2] or model

@@ -26,9 +26,9 @@ _TABLES = (
 _INTRODUCTION = """\
 # The manifest
 
-A manifest is a TOML file: `[[models]]` × `[[tasks]]`, and how to ask. `lmrun init` writes one to start from, `lmrun validate`
-checks one. Unknown keys, wrong types and settings that cannot go together are refused before anything loads, all at once,
-each with its line and column.
+A manifest is a TOML file: `[[models]]` × `[[tasks]]`, and how to ask. `lmrun init` writes one to start from,
+`lmrun validate` checks one. Unknown keys, wrong types and settings that cannot go together are refused before anything
+loads, all at once, each with its line and column.
 
 ```toml
 name = "leaderboard"
@@ -52,16 +52,18 @@ num_fewshot = 5
 apply_chat_template = true
 ```
 
-**Axes.** Where the type says *axis*, a list stands for one variant per value; several axes make every combination, the one
-written last varying fastest. A model is named after its values: `pythia-160m[dtype=float32]`.
+**Axes.** Where the type says *axis*, a list stands for one variant per value; several axes make every combination, the
+one written last varying fastest. A model is named after its values: `pythia-160m[dtype=float32]`.
 
-**Includes.** Included files come first, in the order written. Tables are merged key by key. Models and tasks are added up,
-but a model takes the place of an included one with the same name.
+**Includes.** Included files come first, in the order written. Tables are merged key by key. Models and tasks are added
+up, but a model takes the place of an included one with the same name.
 
-**Paths** are relative to the folder of the file they are written in; those in `[run]` to the folder in which lmrun is started.
+**Paths** are relative to the folder of the file they are written in; those in `[run]` to the folder in which lmrun is
+started.
 
-**`--set a.b=value`** changes one value from the command line: `--set defaults.limit=10`, `--set models.0.dtype=float32`,
-`--set models.demo.device=cpu` (by name), `--set 'tasks.*.num_fewshot=0'` (all of them). The value is TOML, or else plain text.
+**`--set a.b=value`** changes one value from the command line: `--set defaults.limit=10`,
+`--set models.0.dtype=float32`, `--set models.demo.device=cpu` (by name), `--set 'tasks.*.num_fewshot=0'` (all of them).
+The value is TOML, or else plain text.
 
 **Secrets** are refused in a manifest; it is copied into every run. Write the name of an environment variable.
 """
@@ -71,13 +73,15 @@ def reference_markdown() -> str:
     """The whole page."""
     schema = json_schema()
     tables = {**schema["$defs"], "ManifestFile": schema}
-    return "\n".join([_INTRODUCTION, *(_section(heading, tables[name]) for name, heading in _TABLES)])
+    return "\n".join([_INTRODUCTION, *(_section(heading, tables[name], tables) for name, heading in _TABLES)])
 
 
-def _section(heading: str, table: Mapping[str, Any]) -> str:
+def _section(heading: str, table: Mapping[str, Any], tables: Mapping[str, Any]) -> str:
+    required = table.get("required", ())
+    fields = sorted(table["properties"].items(), key=lambda item: item[0] not in required)
     rows = [
-        f"| `{key}` | {_type(field)} | {_default(key, field, table)} | {_cell(field.get('description', ''))} |"
-        for key, field in table["properties"].items()
+        f"| `{key}` | {_type(field)} | {_default(key, field, table)} | {_meaning(field, tables)} |"
+        for key, field in fields
     ]
     head = f"## {heading}\n\n{table['description']}\n\n| key | type | default | meaning |\n|---|---|---|---|\n"
     return head + "\n".join(rows) + "\n"
@@ -89,7 +93,9 @@ def _default(key: str, field: Mapping[str, Any], table: Mapping[str, Any]) -> st
     return f"`{json.dumps(field['default'])}`" if "default" in field else ""
 
 
-def _cell(text: str) -> str:
+def _meaning(field: Mapping[str, Any], tables: Mapping[str, Any]) -> str:
+    # A field that says the same as the table it refers to has no text of its own.
+    text = field.get("description") or tables[field["$ref"].rpartition("/")[2]]["description"]
     return " ".join(text.split()).replace("|", "\\|")
 
 
@@ -111,7 +117,7 @@ def _words(field: Mapping[str, Any]) -> Iterator[str]:
         yield "table"
     elif field.get("type") == "array":
         items = field.get("items", {})
-        yield "tables" if "oneOf" in items or "$ref" in items else f"list of ({_type(items)})"
+        yield "tables" if "oneOf" in items or "$ref" in items else f"list of {_type(items)}"
     elif "type" in field:
         yield _NAMES[field["type"]] + _bounds(field)
 

@@ -27,7 +27,7 @@ def _quoted(text: str) -> str:
 
 
 _HEAD = """\
-# What to evaluate, and how. Check it with `lmrun validate`, see the prompts with `lmrun preview`, run it with `lmrun batch`.
+# What to evaluate, and how. `lmrun validate` checks it, `lmrun preview` shows the prompts, `lmrun batch` runs it.
 # A list as a value of most keys of a model or task is a matrix axis: every value makes a variant of its own.
 name = {name}
 

@@ -203,7 +203,7 @@ class HfModel(ModelKeys):
     dtype: Axis[Dtype] = "auto"
     """Precision of the weights; `auto` is what the model was saved in."""
     device: Axis[Device] = "auto"
-    """Where the model runs; `auto` is the first GPU, or else the CPU."""
+    """Where the model runs; `auto` is a GPU if there is one, or else the CPU."""
     device_map: Axis[DeviceMap] | None = None
     """Spread the model over devices, as accelerate does. Not together with `device`."""
     batch_tokens: Axis[BatchTokens] = "auto"
