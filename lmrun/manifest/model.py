@@ -1,0 +1,163 @@
+"""A manifest, resolved: includes merged, overrides applied, axes expanded, paths absolute."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lmrun.errors import Location
+from lmrun.manifest.schema import DEFAULT_SEED
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What holds where a task says nothing else; already applied to every :class:`TaskSetting`."""
+
+    seed: int = DEFAULT_SEED
+    limit: int | float | None = None
+    """Docs per task, or a share of them below 1; None for all."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """One model, as a backend gets it."""
+
+    name: str
+    """Unique in the manifest."""
+    backend: str
+    model: str
+    """Hub id, absolute path, served name or ``bundled:demo``."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What the backend's keys say; for ``hf`` with defaults filled in, and absent keys left out."""
+    location: Location | None = field(default=None, compare=False)
+    """The ``[[models]]`` entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSetting:
+    """One task, group, tag or wildcard, and how to ask it."""
+
+    name: str
+    """Task, group, tag, wildcard, or absolute path of a YAML."""
+    num_fewshot: int | None = None
+    """None: what the task says."""
+    apply_chat_template: bool = False
+    fewshot_as_multiturn: bool | None = None
+    """None: true where a chat template is applied."""
+    system_instruction: str | None = None
+    generation: Mapping[str, Any] | None = None
+    limit: int | float | None = None
+    """Docs, or a share of them below 1; None for all."""
+    seed: int = DEFAULT_SEED
+    location: Location | None = field(default=None, compare=False)
+    """The ``[[tasks]]`` entry; None for one that came from the command line."""
+
+
+@dataclass(frozen=True, slots=True)
+class TasksPath:
+    """Folders with further task YAMLs."""
+
+    paths: tuple[Path, ...] = ()
+    """Absolute."""
+    trust: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Where datasets come from."""
+
+    mirror: Path | None = None
+    """Absolute."""
+    offline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Where results go, relative to the current directory."""
+
+    runs_dir: Path = Path("runs")
+    cache: Path = Path("runs/cache.db")
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Which models answer which tasks, and how. Equal manifests ask for the same, wherever they were written."""
+
+    name: str
+    path: Path = field(compare=False)
+    """The file that was loaded, absolute."""
+    models: tuple[ModelEntry, ...]
+    tasks: tuple[TaskSetting, ...]
+    defaults: Defaults = Defaults()
+    tasks_path: TasksPath = TasksPath()
+    data: Data = Data()
+    run: Run = Run()
+
+    def resolved_toml(self) -> str:
+        """TOML text that loads to an equal manifest from any folder, without the files that this one came from."""
+        import tomlkit
+
+        text = tomlkit.dumps(_without_none({**_identity(self), **_permissions(self)}))
+        return f"# {self.name}: the manifest as resolved\n{text}"
+
+
+def manifest_hash(manifest: Manifest) -> str:
+    """SHA-256 over everything that decides what is asked and how: equal for runs that can continue each other.
+
+    Not in it: where results go (``run``), and what is only a permission (``data.offline``, ``tasks_path.trust``).
+    """
+    text = json.dumps(_identity(manifest), sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _identity(manifest: Manifest) -> dict[str, Any]:
+    return {
+        "name": manifest.name,
+        "defaults": {"seed": manifest.defaults.seed, "limit": manifest.defaults.limit},
+        "models": [_model_table(model) for model in manifest.models],
+        "tasks": [_task_table(task) for task in manifest.tasks],
+        "tasks_path": {"paths": [str(path) for path in manifest.tasks_path.paths]},
+        "data": {"mirror": str(manifest.data.mirror) if manifest.data.mirror else None},
+    }
+
+
+def _permissions(manifest: Manifest) -> dict[str, Any]:
+    identity = _identity(manifest)
+    return {
+        "tasks_path": {**identity["tasks_path"], "trust": manifest.tasks_path.trust},
+        "data": {**identity["data"], "offline": manifest.data.offline},
+        "run": {"runs_dir": str(manifest.run.runs_dir), "cache": str(manifest.run.cache)},
+    }
+
+
+def _model_table(model: ModelEntry) -> dict[str, Any]:
+    # In the file, options of our own backend stand beside the other keys; those of a plug-in have a table.
+    options = dict(model.options)
+    beside = options if model.backend == "hf" else {"options": options} if options else {}
+    return {"name": model.name, "backend": model.backend, "model": model.model, **beside}
+
+
+def _task_table(task: TaskSetting) -> dict[str, Any]:
+    return {
+        "name": task.name,
+        "num_fewshot": task.num_fewshot,
+        "apply_chat_template": task.apply_chat_template,
+        "fewshot_as_multiturn": task.fewshot_as_multiturn,
+        "system_instruction": task.system_instruction,
+        "generation": dict(task.generation) if task.generation is not None else None,
+        "limit": task.limit,
+        "seed": task.seed,
+    }
+
+
+def _without_none(value: Any) -> Any:
+    """TOML has no empty value; an absent key says the same."""
+    if isinstance(value, dict):
+        return {key: _without_none(member) for key, member in value.items() if member is not None}
+    if isinstance(value, list):
+        return [_without_none(member) for member in value]
+    return value

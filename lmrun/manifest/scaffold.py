@@ -1,0 +1,69 @@
+"""The manifest that ``lmrun init`` starts you with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def scaffold(
+    name: str = "first",
+    model: str = "bundled:demo",
+    backend: str = "hf",
+    tasks: Sequence[str] = ("demo",),
+) -> str:
+    """Text of a manifest that runs as it is, with comments on what to change first."""
+    head = _HEAD.format(name=_quoted(name))
+    entry = _MODEL.format(backend=_quoted(backend), model=_quoted(model))
+    entry += _HF_KEYS if backend == "hf" else _PLUGIN_KEYS
+    return head + entry + _TASKS_HEAD + "".join(_TASK.format(name=_quoted(task)) for task in tasks) + _TAIL
+
+
+def _quoted(text: str) -> str:
+    import tomlkit
+
+    item: Any = tomlkit.string(text)
+    return str(item.as_string())
+
+
+_HEAD = """\
+# What to evaluate, and how. `lmrun validate` checks it, `lmrun preview` shows the prompts, `lmrun batch` runs it.
+# A list as a value of most keys of a model or task is a matrix axis: every value makes a variant of its own.
+name = {name}
+
+[defaults]
+seed = 1234
+limit = 100                      # docs per task: try things out quickly; take it out for scores to report
+
+"""
+_MODEL = """\
+[[models]]                       # one such block per model
+backend = {backend}
+model = {model}
+"""
+_HF_KEYS = """\
+dtype = "auto"                   # or "float32", "bfloat16", "float16"
+device = "auto"                  # or "cpu", "cuda", "cuda:1", "mps"
+# revision = "main"
+
+"""
+_PLUGIN_KEYS = """\
+# options = { key = "value" }    # what this backend understands
+
+"""
+_TASKS_HEAD = "# A task, group, tag, wildcard, or path of a YAML; `lmrun ls tasks` lists them.\n"
+_TASK = """\
+[[tasks]]
+name = {name}
+# num_fewshot = [0, 5]
+# apply_chat_template = true
+
+"""
+_TAIL = """\
+# [tasks_path]
+# paths = ["my_tasks/"]          # folders with task YAMLs of your own, relative to this file
+
+# [data]
+# mirror = "mirror/"             # datasets from a folder, not from the hub; `lmrun data fetch` makes one
+# offline = true
+"""
