@@ -53,32 +53,47 @@ class ParquetSplit(BaseSplit):
         self._held: tuple[int, pa.Table] | None = None
         super().__init__(tuple(schema.names), Identity(self._files, "parquet"), revision)
 
+    def save(self, target: Path) -> None:
+        """See :meth:`BaseSplit.save`; several files become one."""
+        if len(self._files) == 1:
+            super().save(target)
+            return
+        import pyarrow.parquet as pq
+
+        with _open_parquet(self._files[0]) as first:
+            schema = first.schema_arrow
+        with pq.ParquetWriter(target, schema) as writer:
+            for position in range(len(self._groups)):
+                writer.write_table(self._table(position).select(schema.names).cast(schema))
+
     def __len__(self) -> int:
         return self._rows
 
     def __iter__(self) -> Iterator[Row]:
         for file in self._files:
             with _open_parquet(file) as opened:
-                for batch in opened.iter_batches(batch_size=BATCH_ROWS, columns=list(self.columns)):
+                for batch in opened.iter_batches(batch_size=BATCH_ROWS):
                     yield from (_decode(row, self._decoders) for row in batch.to_pylist())
 
     def _row(self, index: int) -> Row:
         position = bisect.bisect_right(self._starts, index) - 1
         held = self._held
         if held is None or held[0] != position:
-            file, group = self._groups[position]
-            with _open_parquet(file) as opened:
-                held = (position, opened.read_row_group(group, columns=list(self.columns)))
-            self._held = held
+            held = self._held = (position, self._table(position))
         row: Row = held[1].slice(index - self._starts[position], 1).to_pylist()[0]
         return _decode(row, self._decoders)
+
+    def _table(self, position: int) -> pa.Table:
+        file, group = self._groups[position]
+        with _open_parquet(file) as opened:
+            return opened.read_row_group(group)
 
 
 class CsvSplit(BaseSplit):
     """Rows of CSV files with the types that pandas infers, as ``datasets`` gives them; held as Arrow columns."""
 
     def __init__(self, files: Sequence[Path], options: Mapping[str, Any]) -> None:
-        import pandas as pd
+        import pandas as pd  # type: ignore[import-untyped]
         import pyarrow as pa
 
         arguments = dict(options)
@@ -138,7 +153,7 @@ class _open_parquet:  # noqa: N801 - a context manager that is read like a funct
     def _unreadable(self, error: BaseException) -> DataError:
         return DataError(
             f"cannot read {self._path} as Parquet: {error}",
-            hint="the file is damaged or incomplete; `lmrun data check` verifies a mirror, `lmrun data fetch` renews it",
+            hint="the file is damaged or incomplete; `lmrun data check` verifies a mirror, `lmrun data fetch` makes it",
         )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,12 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmrun.data.fingerprint import Identity
-from lmrun.data.hub import HubSplit
-from lmrun.data.local import FileDataset
-from lmrun.data.mirror import LAYOUT, MANIFEST, SUFFIXES, Mirror, can_mirror, mirror_config
+from lmrun.data.local import open_split
+from lmrun.data.mirror import LAYOUT, MANIFEST, Mirror, can_mirror, mirror_config
 from lmrun.data.source import DataSource
-from lmrun.data.split import BaseSplit, DatasetSpec, Split
+from lmrun.data.split import MIRROR_SUFFIXES, DatasetSpec
 from lmrun.errors import DataError, Location, Problem
 
 
@@ -79,7 +76,7 @@ def check(mirror: Path) -> list[Problem]:
             file = mirror / str(facts.get("file"))
             listed.add(file)
             problems += _check_file(name, file, facts)
-    for suffix in SUFFIXES:
+    for suffix in MIRROR_SUFFIXES:
         for file in sorted(mirror.rglob(f"*{suffix}")):
             if file not in listed:
                 problems.append(Problem(f"this file is not in {MANIFEST}", Location(file), hint="remove or fetch it"))
@@ -87,15 +84,20 @@ def check(mirror: Path) -> list[Problem]:
 
 
 def _fetch_split(spec: DatasetSpec, split: str, source: DataSource, out: Path) -> FetchedSplit:
-    if not can_mirror(spec):
-        raise DataError(f"dataset {spec} is local, not on the hub", hint="copy its files along with the task")
     loaded = source.load(spec, split)
+    if not can_mirror(spec) or loaded.suffix not in MIRROR_SUFFIXES:
+        raise DataError(
+            f"dataset {spec} is made of local files, not of the hub's", hint="copy them along with the task"
+        )
     config = mirror_config(spec) or "default"
     folder = out / str(spec.path) / config
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{split}{_suffix(loaded)}"
-    with _replacing(target) as temporary:
-        _write(loaded, temporary)
+    target = folder / f"{split}{loaded.suffix}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _replacing(target) as temporary:
+            loaded.save(temporary)
+    except OSError as error:
+        raise DataError(f"cannot write {target}: {error}", hint="check the disk that is to hold the mirror") from error
     return FetchedSplit(
         hub_id=str(spec.path),
         config=config,
@@ -109,28 +111,9 @@ def _fetch_split(spec: DatasetSpec, split: str, source: DataSource, out: Path) -
     )
 
 
-def _files(split: Split) -> tuple[Path, ...]:
-    return split.files if isinstance(split, BaseSplit) and not isinstance(split, HubSplit) else ()
-
-
-def _suffix(split: Split) -> str:
-    files = _files(split)
-    return next((suffix for suffix in SUFFIXES if files and files[0].name.endswith(suffix)), ".parquet")
-
-
-def _write(split: Split, target: Path) -> None:
-    files = _files(split)
-    try:
-        if isinstance(split, HubSplit):
-            split.write_parquet(target)
-        elif len(files) == 1:
-            shutil.copyfile(files[0], target)
-    except OSError as error:
-        raise DataError(f"cannot write {target}: {error}", hint="check the disk that holds the mirror") from error
-
-
 @contextmanager
 def _replacing(target: Path) -> Iterator[Path]:
+    """A temporary file that takes the place of ``target`` when the block ends well."""
     handle, name = tempfile.mkstemp(dir=target.parent, suffix=".part")
     os.close(handle)
     temporary = Path(name)
@@ -140,3 +123,45 @@ def _replacing(target: Path) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _write_manifest(out: Path, fetched: Sequence[FetchedSplit]) -> None:
+    content = {"layout": LAYOUT, "aliases": {}, "datasets": [], **Mirror(out).manifest}
+    entries: dict[tuple[str, str], dict[str, Any]] = {(e["hub_id"], e["config"]): e for e in content["datasets"]}
+    for one in fetched:
+        entry = entries.setdefault((one.hub_id, one.config), {"hub_id": one.hub_id, "config": one.config, "splits": {}})
+        entry["revision"] = one.revision
+        entry["splits"][one.split] = {
+            "rows": one.rows,
+            "file": one.file,
+            "bytes": one.bytes,
+            "sha256": one.sha256,
+            "columns": list(one.columns),
+        }
+    content["datasets"] = [entries[key] for key in sorted(entries)]
+    with _replacing(out / MANIFEST) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _check_file(name: str, file: Path, facts: Mapping[str, Any]) -> list[Problem]:
+    place, hint = Location(file), "fetch it again with `lmrun data fetch`"
+    if not file.is_file():
+        return [Problem(f"{name}: the file is missing", place, hint=hint)]
+    found = _sha256(file)
+    if found != facts.get("sha256"):
+        return [Problem(f"{name}: sha256 is {found}", place, expected=f"sha256 {facts.get('sha256')}", hint=hint)]
+    try:
+        rows = len(open_split((file,)))
+    except DataError as error:
+        return [Problem(f"{name}: {error.message}", place, hint=hint)]
+    if rows != facts.get("rows"):
+        return [Problem(f"{name}: {rows} rows", place, expected=f"{facts.get('rows')} rows", hint=hint)]
+    return []
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as opened:
+        while block := opened.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Datasets from the Hugging Face hub, through the ``datasets`` library, which is imported only here and only when needed."""
+"""Datasets from the Hugging Face hub, through ``datasets``: a slow import, made here alone and only when needed."""
 
 from __future__ import annotations
 
@@ -60,7 +60,12 @@ class HubSplit(BaseSplit):
         row: Row = self._undecoded[index]
         return row
 
-    def write_parquet(self, target: Path) -> None:
+    @property
+    def suffix(self) -> str:
+        """See :attr:`BaseSplit.suffix`."""
+        return ".parquet"
+
+    def save(self, target: Path) -> None:
         """Write all rows, with the types that the hub states."""
         self.dataset.to_parquet(str(target))
 

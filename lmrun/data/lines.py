@@ -154,8 +154,8 @@ def _text_row(line: bytes) -> Row:
 def _json_part(lines: LineFile, shapes: dict[str, Shape]) -> LineFile | list[Row]:
     for number, start, raw in lines.scan():
         bom = len(_BOM) if number == 1 and raw.startswith(_BOM) else 0
-        line = raw[bom:]
-        if not line.strip():
+        line = raw[bom:].rstrip()
+        if not line:
             continue
         if not lines and line.lstrip().startswith(b"["):
             return _json_document(lines, None)

@@ -27,9 +27,9 @@ FORMATS = {
 """What a file's suffix says of its format; earlier ones win."""
 
 _CSV_OPTIONS = frozenset(
-    "sep delimiter header names column_names usecols true_values false_values skipinitialspace skiprows nrows na_values "
-    "keep_default_na na_filter skip_blank_lines thousands decimal lineterminator quotechar quoting escapechar comment "
-    "encoding encoding_errors skipfooter doublequote on_bad_lines engine".split()
+    "sep delimiter header names column_names usecols true_values false_values skipinitialspace skiprows nrows "
+    "na_values keep_default_na na_filter skip_blank_lines thousands decimal lineterminator quotechar quoting "
+    "escapechar comment encoding encoding_errors skipfooter doublequote on_bad_lines engine".split()
 )
 _OPTIONS = {"csv": _CSV_OPTIONS, "json": frozenset({"field"}), "parquet": frozenset(), "text": frozenset()}
 
@@ -48,10 +48,16 @@ class FileDataset:
     """Splits read from files."""
 
     def __init__(
-        self, name: str, files: Mapping[str, Sequence[Path]], options: Mapping[str, Any], revision: str | None = None
+        self,
+        name: str,
+        files: Mapping[str, Sequence[Path]],
+        kind: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        revision: str | None = None,
     ) -> None:
         self._name = name
         self._files = files
+        self._kind = kind
         self._options = options
         self._revision = revision
 
@@ -62,29 +68,32 @@ class FileDataset:
 
     def load(self, split: str) -> BaseSplit:
         """One split; a DataError where there is none of that name or it is unreadable."""
-        return self._open(self.files(split))
-
-    def files(self, split: str) -> tuple[Path, ...]:
-        """The files of one split."""
         for name in (split, *_SPLIT_KEYWORDS.get(split, ())):
             if name in self._files:
-                return tuple(self._files[name])
+                return open_split(tuple(self._files[name]), self._kind, self._options, self._revision)
         raise missing_split(self._name, split, self._files)
 
-    def _open(self, files: tuple[Path, ...]) -> BaseSplit:
-        kind = self._options.get("format") or _format_of(files[0])
-        options = {k: v for k, v in self._options.items() if k != "format" and k not in _WITHOUT_EFFECT}
-        for name in options:
-            if name not in _OPTIONS[kind]:
-                raise DataError(
-                    f"dataset {self._name}: dataset_kwargs.{name} is not supported for {kind} files",
-                    hint=did_you_mean(name, sorted(_OPTIONS[kind])) or f"{kind} files take no options",
-                )
-        if kind == "parquet":
-            return ParquetSplit(files, self._revision)
-        if kind == "csv":
-            return CsvSplit(files, options)
-        return TextSplit(files) if kind == "text" else JsonSplit(files, options.get("field"), self._revision)
+
+def open_split(
+    files: tuple[Path, ...],
+    kind: str | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+    revision: str | None = None,
+) -> BaseSplit:
+    """The rows of some files. ``kind`` is their format, by default the one that the suffix of the first says."""
+    kind = kind or next(kind for suffix, kind in FORMATS.items() if files[0].name.endswith(suffix))
+    options = {key: value for key, value in (kwargs or {}).items() if key not in _WITHOUT_EFFECT}
+    for name in options:
+        if name not in _OPTIONS[kind]:
+            raise DataError(
+                f"{files[0]}: dataset_kwargs.{name} is not supported for {kind} files",
+                hint=did_you_mean(name, sorted(_OPTIONS[kind])) or f"{kind} files take no options",
+            )
+    if kind == "parquet":
+        return ParquetSplit(files, revision)
+    if kind == "csv":
+        return CsvSplit(files, options)
+    return TextSplit(files) if kind == "text" else JsonSplit(files, options.get("field"), revision)
 
 
 def is_remote(spec: DatasetSpec) -> bool:
@@ -104,15 +113,15 @@ def open_data_files(spec: DatasetSpec) -> FileDataset:
         files[split] = tuple(found for pattern in patterns for found in _expand(base, pattern, spec))
     if not files:
         raise DataError(f"dataset {spec}: no data_files", hint="name the files in dataset_kwargs.data_files")
-    return FileDataset(str(spec), files, {"format": spec.path, **spec.kwargs})
+    return FileDataset(str(spec), files, spec.path, spec.kwargs)
 
 
 def open_folder(spec: DatasetSpec, root: Path) -> FileDataset | None:
-    """The dataset in a local folder, ``<root>[/<config>][/data]/<split>.<suffix>``; None where it holds no data files."""
+    """The dataset in a local folder, ``<root>[/<config>][/data]/<split>.<suffix>``; None if there are none."""
     at_root = root if spec.name is None and _splits_in(root) else None
     folder = at_root or config_folder(root, spec.name)
     if folder is not None and (files := _splits_in(folder)):
-        return FileDataset(str(spec), files, spec.kwargs)
+        return FileDataset(str(spec), files, options=spec.kwargs)
     configs = [name for name in config_names(root) if _splits_in(root / name)]
     if configs or _splits_in(root):
         raise missing_config(str(spec.path), spec.name, configs, root)
@@ -124,10 +133,6 @@ def _splits_in(folder: Path) -> dict[str, tuple[Path, ...]]:
         if place.is_dir() and (files := split_files(place, FORMATS)):
             return files
     return {}
-
-
-def _format_of(file: Path) -> str:
-    return next(kind for suffix, kind in FORMATS.items() if file.name.endswith(suffix))
 
 
 def _patterns(spec: DatasetSpec) -> dict[str, list[str]]:

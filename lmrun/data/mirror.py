@@ -15,12 +15,11 @@ from typing import Any
 
 from lmrun.data.local import FileDataset, is_remote
 from lmrun.data.lookup import config_folder, config_names, did_you_mean, missing_config, split_files
-from lmrun.data.split import DatasetSpec
+from lmrun.data.split import MIRROR_SUFFIXES, DatasetSpec
 from lmrun.errors import DataError, Location, Problem
 from lmrun.requests import canonical_json
 
 MANIFEST = "MANIFEST.json"
-SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz")
 LAYOUT = "<org>/<name>/<config|default>/<split>.{parquet,jsonl,jsonl.gz}"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*(/[\w.-]*[\w-][\w.-]*)?", re.ASCII)
@@ -77,8 +76,8 @@ class Mirror:
         found = config_folder(folder, config)
         if found is None:
             raise missing_config(str(spec.path), config, config_names(folder), self.root)
-        hub_id = folder.relative_to(self.root).as_posix()
-        return FileDataset(str(spec), split_files(found, SUFFIXES), {}, self._revision(hub_id, found.name))
+        revision = self._revision(folder.relative_to(self.root).as_posix(), found.name)
+        return FileDataset(str(spec), split_files(found, MIRROR_SUFFIXES), revision=revision)
 
     def suggest(self, path: str) -> str:
         """A "did you mean" among the datasets of the mirror, also for a hub id written without its organisation."""

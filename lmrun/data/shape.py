@@ -1,8 +1,8 @@
 """The common type of JSON values, so that rows read from JSON equal the rows that ``datasets`` makes of the same file.
 
-``datasets`` (5.2) turns JSON into Arrow columns: a column with ints and floats holds floats, a text column in which every
-value is a date holds datetimes, a top-level key that some rows lack is None there. Where no common type exists (text
-beside numbers, or objects with different keys below the top level) each value stays exactly as it is in the file.
+``datasets`` (5.2) turns JSON into Arrow columns: a column with ints and floats holds floats, a text column in which
+every value is a date holds datetimes, a top-level key that some rows lack is None there. Where there is no common type
+(text beside numbers, or objects with different keys below the top level) each value stays as it is in the file.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Shape:
         if "list" in self.kinds:
             item = self.items.converter() if self.items else None
             return None if item is None else lambda value: None if value is None else [item(one) for one in value]
-        if "float" in self.kinds and "int" in self.kinds or "big" in self.kinds:
+        if ("float" in self.kinds and "int" in self.kinds) or "big" in self.kinds:
             return lambda value: None if value is None else float(value)
         if self.kinds == {"date"}:
             return lambda value: None if value is None else parse_timestamp(value)
@@ -112,10 +112,8 @@ def parse_timestamp(text: str) -> datetime | None:
     if match is None:
         return None
     *digits, zone = match.groups()
-    if zone is not None and match[5] is None:
-        return None
     try:
-        moment = datetime(*(int(d or 0) for d in digits))  # type: ignore[arg-type]  # noqa: DTZ001 - zone comes below
+        moment = datetime(*(int(d or 0) for d in digits))  # type: ignore[arg-type]
         if zone is None or zone == "Z":
             return moment
         hours, minutes = int(zone[1:3]), int(zone[-2:]) if len(zone) > 3 else 0

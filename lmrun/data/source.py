@@ -9,7 +9,7 @@ from typing import Protocol
 from lmrun.data.hub import HubDataset
 from lmrun.data.local import is_remote, open_data_files, open_folder
 from lmrun.data.mirror import Mirror, can_mirror
-from lmrun.data.split import BaseSplit, DatasetSpec, Split
+from lmrun.data.split import BaseSplit, DatasetSpec
 from lmrun.errors import DataError
 
 _LOCAL_BUILDERS = ("json", "csv", "parquet", "text")
@@ -43,7 +43,7 @@ class DataSource:
         """Names of the splits of a dataset; a DataError where it is not to be had."""
         return self._dataset(spec).splits
 
-    def load(self, spec: DatasetSpec, split: str) -> Split:
+    def load(self, spec: DatasetSpec, split: str) -> BaseSplit:
         """One split of a dataset; a DataError where it is missing or unreadable."""
         key = (spec.key, split)
         found = self._splits.get(key)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol
 
 from lmrun.data.fingerprint import Identity, fingerprint_rows
+from lmrun.errors import DataError
 from lmrun.requests import canonical_json
 
 Row = dict[str, Any]
+
+MIRROR_SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz")
+"""Formats of an offline mirror; where a split is there in several, the first is read."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,21 @@ class BaseSplit(ABC):
     def fingerprint(self) -> str:
         """See :attr:`Split.fingerprint`."""
         return fingerprint_rows(self, self._identity)
+
+    @property
+    def suffix(self) -> str:
+        """File name suffix of the format that :meth:`save` writes."""
+        first = self._identity.files[0].name if self._identity else ""
+        return next((suffix for suffix in MIRROR_SUFFIXES if first.endswith(suffix)), Path(first).suffix)
+
+    def save(self, target: Path) -> None:
+        """Write all rows to a file, unchanged; an OSError where that fails, a DataError where it is not possible."""
+        files = self._identity.files if self._identity else ()
+        if len(files) != 1:
+            raise DataError(
+                f"{target.name}: a split in {len(files)} files cannot be copied", hint="join its files to one"
+            )
+        shutil.copyfile(files[0], target)
 
     def __getitem__(self, index: int, /) -> Row:
         rows = len(self)
