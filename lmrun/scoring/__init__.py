@@ -1,1 +1,19 @@
 """Filters, metrics, aggregation, standard errors: a pure pass over stored responses."""
+
+from lmrun.scoring.aggregate import MetricResult, aggregate
+from lmrun.scoring.check import check_spec, required_packages
+from lmrun.scoring.extraction import Extraction
+from lmrun.scoring.groups import LeafMetric, aggregate_group
+from lmrun.scoring.score import DocScore, score_doc
+
+__all__ = [
+    "DocScore",
+    "Extraction",
+    "LeafMetric",
+    "MetricResult",
+    "aggregate",
+    "aggregate_group",
+    "check_spec",
+    "required_packages",
+    "score_doc",
+]

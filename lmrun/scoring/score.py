@@ -1,0 +1,77 @@
+"""Score one doc: filters, extraction, metric values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lmrun.errors import TaskError
+from lmrun.requests import Response
+from lmrun.scoring.extraction import Extraction
+from lmrun.scoring.filters import State, build_pipeline, run_pipeline
+from lmrun.scoring.process import process
+from lmrun.scoring.spec import DocFacts, OutputType, ScoringSpec
+
+_HEADLINES = ("acc", "exact_match", "acc_norm")
+
+
+@dataclass(frozen=True, slots=True)
+class DocScore:
+    """What one filter pipeline makes of one doc."""
+
+    filter: str
+    filtered: Sequence[Any]
+    """What the metrics saw: the filtered answer to each request of the doc, JSON values."""
+    metrics: Mapping[str, Any]
+    """Metric → value of this doc: a number, or a list of what the aggregation needs. Python's ``json`` keeps them."""
+    extraction: Extraction | None
+    """None where no filter extracts anything."""
+    correct: bool | None
+    """Right or wrong by the first of acc, exact_match, acc_norm that is 0 or 1 here; None where none is."""
+
+
+def score_doc(spec: ScoringSpec, facts: DocFacts, responses: Sequence[Sequence[Response]]) -> tuple[DocScore, ...]:
+    """Score a doc, once for each filter pipeline of its task.
+
+    ``responses`` has the repeats of each request of the doc, in the order in which the task rendered them; none of them
+    is an error. Raises :class:`~lmrun.errors.TaskError` where the doc or the answers do not fit the task's settings.
+    """
+    values = [[_value(spec.output_type, facts, response) for response in repeats] for repeats in responses]
+    return tuple(_score(spec, facts, values, i) for i in range(len(spec.filters)))
+
+
+def _score(spec: ScoringSpec, facts: DocFacts, values: Sequence[Sequence[Any]], position: int) -> DocScore:
+    pipeline = spec.filters[position]
+    steps = build_pipeline(pipeline)
+    states = [run_pipeline(steps, repeats, facts.doc) for repeats in values]
+    filtered = [_plain(state) for state in states]
+    metrics = process(spec, facts, filtered)
+    return DocScore(pipeline.name, filtered, metrics, _extraction(states[0]), _correct(metrics))
+
+
+def _value(output_type: OutputType, facts: DocFacts, response: Response) -> Any:
+    if output_type == "generate_until":
+        return response.text or ""
+    if response.logprob is None:
+        raise TaskError(
+            f"doc {facts.doc_id}: an answer has no log-probability, which a {output_type} task needs",
+            hint="the backend or the stored run does not fit this task",
+        )
+    if output_type == "loglikelihood_rolling":
+        return response.logprob
+    return [response.logprob, bool(response.is_greedy)]
+
+
+def _plain(state: State) -> Any:
+    return [item.value for item in state] if isinstance(state, list) else state.value
+
+
+def _extraction(state: State) -> Extraction | None:
+    item = (state[0] if state else None) if isinstance(state, list) else state
+    return item.extraction() if item is not None else None
+
+
+def _correct(metrics: Mapping[str, Any]) -> bool | None:
+    judged = (metrics[name] for name in _HEADLINES if name in metrics)
+    return next((value == 1 for value in judged if isinstance(value, int | float) and value in (0, 1)), None)
