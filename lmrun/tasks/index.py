@@ -81,11 +81,11 @@ def entry_of_file(path: Path) -> Entry | None:
     return None if entry is None or isinstance(entry, Problem) else entry
 
 
-# -- scanning -----------------------------------------------------------------------------------------------------------
+# -- scanning --------------------------------------------------------------------------------------
 
 
 def _scan(folder: str) -> Iterator[tuple[str, int, int]]:
-    """Path, mtime and size of each YAML file; links to folders are not followed, so there is no way round in circles."""
+    """Path, mtime and size of each YAML file; links to folders are not followed, as they may lead in circles."""
     pending = [folder]
     while pending:
         with os.scandir(pending.pop()) as listing:
@@ -124,9 +124,7 @@ def _posix(path: str) -> str:
     return path.replace(os.sep, "/")
 
 
-def _register(
-    entry: Entry, names: dict[str, Entry], members: dict[str, set[str]], problems: list[Problem]
-) -> None:
+def _register(entry: Entry, names: dict[str, Entry], members: dict[str, set[str]], problems: list[Problem]) -> None:
     if entry.name in names:
         first = names[entry.name].file
         kept = f"the one in {first} is used" if first else "a tag has that name already"
@@ -173,7 +171,7 @@ def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-# -- facts --------------------------------------------------------------------------------------------------------------
+# -- facts -----------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -193,7 +191,9 @@ class _FactsReader:
         merged: Facts = {}
         for target in own["include"]:
             if target == file or target in including:
-                raise task_error(f"cannot read task file {file}", "include: a file includes itself", Location(Path(file)))
+                raise task_error(
+                    f"cannot read task file {file}", "include: a file includes itself", Location(Path(file))
+                )
             merged.update(self.merged(target, (*including, file)))
         merged.update(own)
         return merged

@@ -1,7 +1,7 @@
 """What the index remembers of task files between two starts: a few facts per file, keyed by path, mtime and size.
 
 One JSON file, replaced as a whole, so that readers never see half of it and no lock is needed on any file system.
-It is only a cache: an unreadable, damaged or outdated one is the same as none, and one that cannot be written is let be.
+It is only a cache: an unreadable, damaged or outdated one is the same as none, and one that cannot be written is left.
 """
 
 from __future__ import annotations
