@@ -103,8 +103,9 @@ class TaskConfig:
 
     @property
     def content_hash(self) -> str:
-        """32 hex digits over everything that the configuration says; where the files lie is no part of it."""
+        """32 hex digits over what the configuration says; its alias and the place of its files are no part of it."""
         content = self.as_json()
+        content.pop("task_alias", None)
         content["metadata"] = {k: v for k, v in content["metadata"].items() if k != "config_source"}
         content["class"] = as_json(self.python_class)
         return hashlib.blake2b(canonical_json(content).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

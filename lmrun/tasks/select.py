@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from lmrun.errors import Location, Problem, TaskError
 from lmrun.tasks.config import TaskConfig, task_config
 from lmrun.tasks.index import Entry, TaskIndex, entry_of_file
 from lmrun.tasks.problems import did_you_mean, listing, task_error
-from lmrun.tasks.yaml import YamlMapping, load_yaml, merge_includes
+from lmrun.tasks.yaml import FunctionRef, YamlMapping, load_yaml, merge_includes
 
 _GROUP_KEYS = ("group", "group_alias", "task", "aggregate_metric_list", "metadata")
 _AGGREGATE_KEYS = ("metric", "filter_list", "aggregation", "weight_by_size")
@@ -70,12 +71,15 @@ class _Node:
     aggregates: tuple[AggregateSpec, ...] = ()
     children: dict[str, _Node | TaskConfig] = field(default_factory=dict)
 
+    def add(self, child: _Node | TaskConfig) -> None:
+        """Add a member. The same one again changes nothing; another one of that name is an error."""
+        known = self.children.setdefault(child.name if isinstance(child, _Node) else child.task, child)
+        if known is not child:
+            _refuse_difference(_leaves(known), _leaves(child))
+
     def leaves(self) -> Iterable[TaskConfig]:
         for child in self.children.values():
-            if isinstance(child, _Node):
-                yield from child.leaves()
-            else:
-                yield child
+            yield from _leaves(child)
 
     def subgroups(self) -> Iterable[_Node]:
         for child in self.children.values():
@@ -177,7 +181,7 @@ class Resolver:
         parent = _Parent(name, below, own.places.get("task"), inside, source)
         for member in members if isinstance(members, list) else [members] if members else []:
             for child in self._member(member, parent):
-                node.children[child.name if isinstance(child, _Node) else child.task] = child
+                node.add(child)
         return node
 
     def _member(self, member: Any, parent: _Parent) -> list[_Node | TaskConfig]:
@@ -255,7 +259,10 @@ def _aggregate(group: str, item: Any, place: Location | None) -> AggregateSpec:
             f"cannot use group {group!r}", f"aggregate_metric_list: {message}", place, expected=expected, hint=hint
         )
 
-    if not isinstance(item, Mapping) or not isinstance(item.get("metric"), str):
+    metric = item.get("metric") if isinstance(item, Mapping) else None
+    if isinstance(metric, FunctionRef):
+        metric = metric.target.rpartition(".")[2]  # results know the values of a function by its name
+    if not isinstance(item, Mapping) or not isinstance(metric, str):
         raise fail(f"{item!r} names no metric", "a mapping with metric: NAME")
     for key in item:
         if key not in _AGGREGATE_KEYS:
@@ -265,20 +272,17 @@ def _aggregate(group: str, item: Any, place: Location | None) -> AggregateSpec:
         raise fail(f"aggregation is {aggregation!r}", "mean, which is the only one that groups have")
     filters = item.get("filter_list")
     names = None if filters is None else tuple([filters] if isinstance(filters, str) else map(str, filters))
-    return AggregateSpec(item["metric"], names, bool(item.get("weight_by_size", True)))
+    return AggregateSpec(metric, names, bool(item.get("weight_by_size", True)))
 
 
 def _selection(items: Sequence[_Node | TaskConfig]) -> Selection:
-    """Flatten what was built. The same task or group reached on two ways is one, if it is the same in all it says."""
+    """Flatten what was built. The same task or group reached on two ways is one, if it says the same on both."""
     tasks: dict[str, TaskConfig] = {}
-    hashes: dict[str, str] = {}
     groups: dict[str, Group] = {}
     top: dict[str, None] = {}
+    _refuse_difference(leaf for item in items for leaf in _leaves(item))
     for item in items:
-        for task in item.leaves() if isinstance(item, _Node) else [item]:
-            known = hashes.setdefault(task.task, task.content_hash)
-            if known != task.content_hash:
-                raise _twice(tasks[task.task], task)
+        for task in _leaves(item):
             tasks.setdefault(task.task, task)
         for node in (item, *item.subgroups()) if isinstance(item, _Node) else ():
             groups.setdefault(node.name, _frozen(node))
@@ -288,17 +292,27 @@ def _selection(items: Sequence[_Node | TaskConfig]) -> Selection:
     return Selection(tuple(tasks.values()), tuple(groups.values()), names)
 
 
+def _leaves(item: _Node | TaskConfig) -> Iterable[TaskConfig]:
+    return item.leaves() if isinstance(item, _Node) else (item,)
+
+
 def _frozen(node: _Node) -> Group:
     tasks = tuple(dict.fromkeys(task.task for task in node.leaves()))
     return Group(node.name, node.alias, node.version, tuple(node.children), tasks, node.aggregates)
 
 
-def _twice(first: TaskConfig, second: TaskConfig) -> TaskError:
-    one, other = first.as_json(), second.as_json()
-    differing = [key for key in {**one, **other} if one.get(key) != other.get(key)]
-    return task_error(
-        f"task {first.task!r} is selected twice",
-        f"two ways lead to it, and they differ in {listing(differing)}",
-        second.place("task"),
-        hint="select the groups in entries of their own",
-    )
+def _refuse_difference(*tasks: Iterable[TaskConfig]) -> None:
+    """Refuse tasks of one name that differ in more than their alias: results know a task by its name alone."""
+    known: dict[str, TaskConfig] = {}
+    for task in chain.from_iterable(tasks):
+        first = known.setdefault(task.task, task)
+        if first is task or first.content_hash == task.content_hash:
+            continue
+        one, other = first.as_json(), task.as_json()
+        differing = [key for key in {**one, **other} if one.get(key) != other.get(key)]
+        raise task_error(
+            f"task {task.task!r} is selected twice",
+            f"two ways lead to it, and they differ in {listing(differing)}",
+            task.place("task"),
+            hint="give one of them another name, or select the groups in entries of their own",
+        )
