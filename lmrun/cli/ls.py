@@ -41,7 +41,7 @@ def _entries(kind: str, pattern: str, tasks_path: Sequence[Path] | None) -> list
     from lmrun.engine.inputs import task_catalog
 
     catalog = task_catalog(tuple(p.absolute() for p in tasks_path or ()), trust=False)
-    for problem in catalog.problems:
+    for problem in catalog.problems():
         sys.stderr.write(f"warning: {problem}\n")
     rows = []
     for entry in catalog.entries():

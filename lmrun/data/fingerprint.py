@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lmrun.folders import cache_dir
+
 _RECIPE = 1
 _ENTRY = re.compile(r"[0-9a-f]{32}")
 
@@ -35,12 +37,6 @@ class Identity:
             stat = file.stat()
             parts.append([os.path.abspath(file), stat.st_size, stat.st_mtime_ns])  # noqa: PTH100 - links count as themselves
         return _digest(json.dumps(parts).encode("utf-8", "surrogatepass"))
-
-
-def cache_dir() -> Path:
-    """Folder for what lmrun can compute again: ``$LMRUN_CACHE_DIR``, else ``~/.cache/lmrun``."""
-    configured = os.environ.get("LMRUN_CACHE_DIR")
-    return Path(configured) if configured else Path("~/.cache/lmrun").expanduser()
 
 
 def fingerprint_rows(rows: Iterable[Mapping[str, Any]], identity: Identity | None) -> str:

@@ -14,7 +14,7 @@ from typing import Literal
 
 import lmrun
 from lmrun import bundled
-from lmrun.engine.inputs import cache_dir
+from lmrun.folders import cache_dir
 from lmrun.store.connect import file_system, is_network
 
 _OLDEST_SQLITE = (3, 38, 0)

@@ -17,12 +17,6 @@ from lmrun.scoring.spec import (
 from lmrun.store.records import AnsweredSample
 from lmrun.tasks import Task
 
-_DEFAULT_METRICS: Mapping[str, tuple[str, ...]] = {
-    "loglikelihood": ("perplexity", "acc"),
-    "loglikelihood_rolling": ("word_perplexity", "byte_perplexity", "bits_per_byte"),
-    "multiple_choice": ("acc", "acc_norm"),
-    "generate_until": ("exact_match",),
-}
 _METRIC_KEYS = ("metric", "aggregation", "higher_is_better", "hf_evaluate")
 
 
@@ -40,10 +34,9 @@ def _filter(entry: Mapping[str, Any]) -> FilterSpec:
     return FilterSpec(entry["name"], tuple(steps))
 
 
-def metric_specs(metric_list: Sequence[Mapping[str, Any]] | None, output_type: str) -> tuple[MetricSpec, ...]:
-    """A task's metrics, or the defaults of its output type."""
-    metrics = tuple(_metric(entry) for entry in metric_list or ())
-    return metrics or tuple(MetricSpec(name) for name in _DEFAULT_METRICS[output_type])
+def metric_specs(metric_list: Sequence[Mapping[str, Any]]) -> tuple[MetricSpec, ...]:
+    """A task's ``metric_list`` as scoring knows it."""
+    return tuple(_metric(entry) for entry in metric_list)
 
 
 def filter_specs(filter_list: Sequence[Mapping[str, Any]] | None) -> tuple[FilterSpec, ...]:
@@ -55,7 +48,7 @@ def scoring_spec(task: Task) -> ScoringSpec:
     """How a task is scored, with the defaults of its output type filled in."""
     return ScoringSpec(
         output_type=task.output_type,
-        metrics=metric_specs(task.metric_list, task.output_type),
+        metrics=metric_specs(task.metric_list),
         filters=filter_specs(task.filter_list),
         multiple_input=bool(task.multiple_input),
         multiple_target=bool(task.multiple_target),

@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lmrun import bundled
 from lmrun.data import DataSource
 from lmrun.errors import ManifestError
-from lmrun.manifest import Manifest, load_manifest
+from lmrun.manifest import Manifest, Run, load_manifest
 from lmrun.tasks import TaskCatalog
 
 DEFAULT_RUNS_DIR = Path("runs")
@@ -54,14 +54,24 @@ def manifest_path(name: str) -> Path:
 def open_manifest(name: str, overrides: Overrides) -> Manifest:
     """Load a manifest with the command line's overrides applied. Raises :class:`~lmrun.errors.ManifestError`."""
     manifest = load_manifest(manifest_path(name), overrides.assignments)
-    return manifest.with_overrides(
-        limit=_limit(overrides.limit),
-        tasks_paths=tuple(path.absolute() for path in overrides.tasks_paths),
-        trust=overrides.trust,
-        mirror=overrides.mirror.absolute() if overrides.mirror else None,
-        offline=overrides.offline,
-        runs_dir=overrides.runs_dir,
-        cache=overrides.cache,
+    limit = _limit(overrides.limit)
+    if limit is not None:
+        tasks = tuple(replace(task, limit=limit) for task in manifest.tasks)
+        manifest = replace(manifest, tasks=tasks, defaults=replace(manifest.defaults, limit=limit))
+    paths, data, run = manifest.tasks_path, manifest.data, manifest.run
+    extra = tuple(path.absolute() for path in overrides.tasks_paths)
+    runs_dir = overrides.runs_dir or run.runs_dir
+    # Where only the runs folder is moved, its cache goes along.
+    moved = overrides.runs_dir / run.cache.name if overrides.runs_dir and run.cache == Run().cache else run.cache
+    return replace(
+        manifest,
+        tasks_path=replace(paths, paths=(*paths.paths, *extra), trust=paths.trust or overrides.trust),
+        data=replace(
+            data,
+            mirror=overrides.mirror.absolute() if overrides.mirror else data.mirror,
+            offline=data.offline or overrides.offline,
+        ),
+        run=replace(run, runs_dir=runs_dir, cache=overrides.cache or moved),
     )
 
 
@@ -82,12 +92,7 @@ def open_catalog(manifest: Manifest) -> TaskCatalog:
 
 def task_catalog(extra: Sequence[Path], trust: bool) -> TaskCatalog:
     """Bundled tasks and those of extra folders, which win."""
-    return TaskCatalog([bundled.tasks_dir(), *extra], trust=trust, cache_file=cache_dir() / "task-index.db")
-
-
-def cache_dir() -> Path:
-    """Where derived files are kept: ``$LMRUN_CACHE_DIR``, else ``~/.cache/lmrun``."""
-    return Path(os.environ.get("LMRUN_CACHE_DIR") or Path.home() / ".cache" / "lmrun")
+    return TaskCatalog([bundled.tasks_dir(), *extra], trust=trust)
 
 
 def open_data(manifest: Manifest) -> DataSource:

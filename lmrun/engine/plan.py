@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from lmrun.backends.base import Backend, ModelIdentity, ModelSpec
@@ -14,10 +14,10 @@ from lmrun.engine.facts import scoring_as_json, scoring_spec
 from lmrun.errors import BackendError, DataError, LmrunError, Problem, TaskError
 from lmrun.manifest import Manifest, ModelEntry, TaskSetting
 from lmrun.requests import canonical_json
+from lmrun.scoring import check_spec
 from lmrun.scoring.spec import ScoringSpec
 from lmrun.store.records import JobRecord
-from lmrun.tasks import PromptSettings, Task, TaskCatalog
-from lmrun.tasks.select import GroupNode, Leaf
+from lmrun.tasks import Group, PromptSettings, Task, TaskCatalog, TaskConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +37,12 @@ class PlannedJob:
         return JobRecord(
             label=self.label,
             task=self.task.name,
-            alias=self.task.alias,
+            alias=self.task.alias or self.task.name,
             version=self.task.version,
             num_fewshot=self.task.num_fewshot(self.prompts),
             output_type=self.task.output_type,
             setting=setting_as_json(self.setting),
-            config=self.task.config,
+            config=self.task.config_with(self.prompts),
             scoring=scoring_as_json(self.scoring),
             task_hash=self.task.content_hash,
             datasets=self.task.dataset_fingerprints,
@@ -56,9 +56,19 @@ class PlannedGroup:
     """A group and the jobs beneath it, by label."""
 
     label: str
-    node: GroupNode
-    children: Sequence[str]
-    leaves: Sequence[str]
+    group: Group
+    suffix: str
+    """What tells this setting's labels from those of others."""
+
+    def record(self) -> dict[str, Any]:
+        """What is stored of the group."""
+        return {
+            "alias": (self.group.alias or self.group.name) + self.suffix,
+            "version": self.group.version,
+            "children": [child + self.suffix for child in self.group.children],
+            "leaves": [task + self.suffix for task in self.group.tasks],
+            "aggregates": [asdict(aggregate) for aggregate in self.group.aggregates],
+        }
 
 
 @dataclass(slots=True)
@@ -116,31 +126,23 @@ def plan_jobs(
         except LmrunError as error:
             problems.extend(_problems(error, setting))
             continue
-        for leaf in selection.leaves:
-            if leaf.key + suffix in jobs:
+        for config in selection.tasks:
+            label = config.task + suffix
+            if label in jobs:
                 continue
             try:
-                jobs[leaf.key + suffix] = _plan_job(leaf, leaf.key + suffix, setting, data)
+                jobs[label] = _plan_job(config, label, setting, data)
             except (TaskError, DataError) as error:
                 problems.extend(_problems(error, setting))
-        for node in selection.groups:
-            groups.setdefault(node.name + suffix, _plan_group(node, suffix))
+        for group in selection.groups:
+            groups.setdefault(group.name + suffix, PlannedGroup(group.name + suffix, group, suffix))
     if problems:
         raise TaskError("the tasks of this manifest cannot run", problems=tuple(dict.fromkeys(problems)))
     return tuple(jobs.values()), tuple(groups.values())
 
 
-def _plan_group(node: GroupNode, suffix: str) -> PlannedGroup:
-    return PlannedGroup(
-        node.name + suffix,
-        node,
-        tuple(child + suffix for child in node.children),
-        tuple(leaf + suffix for leaf in node.leaves),
-    )
-
-
-def _plan_job(leaf: Leaf, label: str, setting: TaskSetting, data: DataSource) -> PlannedJob:
-    task = Task(leaf.config, data)
+def _plan_job(config: TaskConfig, label: str, setting: TaskSetting, data: DataSource) -> PlannedJob:
+    task = Task(config, data)
     prompts = PromptSettings(
         num_fewshot=setting.num_fewshot,
         apply_chat_template=setting.apply_chat_template,
@@ -152,12 +154,17 @@ def _plan_job(leaf: Leaf, label: str, setting: TaskSetting, data: DataSource) ->
         seed=setting.seed,
     )
     # The first doc is rendered now: a wrong column or template is found before a model is loaded.
-    first = next(task.eval_docs(1), None)
-    if first is None:
-        raise TaskError(f"{task.name}: its evaluated split has no docs")
-    task.renderer(prompts).render(*first)
-    n_docs = task.count_docs(setting.limit)
-    return PlannedJob(label, setting, task, prompts, setting.limit, scoring_spec(task), n_docs)
+    task.renderer(prompts).render(*next(task.eval_docs(1)))
+    scoring = scoring_spec(task)
+    if wrong := check_spec(scoring):
+        place = config.place("metric_list")
+        raise TaskError(
+            f"task {task.name!r} cannot be scored",
+            problems=tuple(
+                replace(p, location=p.location or place, message=f"{task.name}: {p.message}") for p in wrong
+            ),
+        )
+    return PlannedJob(label, setting, task, prompts, setting.limit, scoring, task.doc_count(setting.limit))
 
 
 def _problems(error: LmrunError, setting: TaskSetting) -> tuple[Problem, ...]:

@@ -65,11 +65,11 @@ def current_scoring(run: RunDirectory) -> CurrentSpec:
 
     def current(job: JobView, recorded: ScoringSpec) -> ScoringSpec | None:
         try:
-            leaves = catalog.resolve(job.setting["name"], base=None).leaves
-            config = next(leaf.config for leaf in leaves if leaf.config.task == job.task)
+            tasks = catalog.resolve(job.setting["name"]).tasks
+            config = next(task for task in tasks if task.task == job.task)
         except (LmrunError, StopIteration):
             return None
-        metrics, filters = metric_specs(config.metric_list, job.output_type), filter_specs(config.filter_list)
-        return replace(recorded, metrics=metrics, filters=filters)
+        metrics = recorded.metrics if config.metric_list is None else metric_specs(config.metric_list)
+        return replace(recorded, metrics=metrics, filters=filter_specs(config.filter_list))
 
     return current

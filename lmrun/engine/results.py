@@ -64,7 +64,7 @@ class ModelResults:
 
     def _group_metrics(self, group: GroupView) -> list[MetricResult]:
         leaves = [
-            [LeafMetric(m.metric, m.filter, m.value, m.stderr, m.n) for m in self.metrics[leaf]]
+            [LeafMetric(m.metric, m.filter, m.value, m.stderr, m.n, m.higher_is_better) for m in self.metrics[leaf]]
             for leaf in group.spec["leaves"]
             if self.metrics.get(leaf)
         ]

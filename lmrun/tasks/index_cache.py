@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from lmrun.folders import cache_dir
+
 FORMAT = 1
 """Raise it whenever the facts kept per file change their meaning."""
 
@@ -24,9 +26,8 @@ Row: TypeAlias = list[Any]
 
 
 def default_cache_file() -> Path:
-    """``$LMRUN_CACHE_DIR/task-index.json``, else ``~/.cache/lmrun/task-index.json``."""
-    folder = os.environ.get("LMRUN_CACHE_DIR")
-    return (Path(folder) if folder else Path.home() / ".cache" / "lmrun") / "task-index.json"
+    """``task-index.json`` in lmrun's cache folder."""
+    return cache_dir() / "task-index.json"
 
 
 def _is_row(row: object) -> bool:
