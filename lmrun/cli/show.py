@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pydoc
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,7 +52,7 @@ def show(
     details = (reader.sample(row.id) for row in reader.samples(query))
     texts = (sample_as_json(d) if json else sample_text(d, full=sample is not None) for d in details)
     if sys.stdout.isatty() and not (plain or json):
-        typer.echo_via_pager(text + "\n" for text in texts)
+        pydoc.pager("\n".join(texts))
     else:
         sys.stdout.writelines(text + "\n" for text in texts)
     found = reader.count(query)

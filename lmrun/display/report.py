@@ -6,7 +6,7 @@ import dataclasses
 import json
 
 from lmrun.display.format import duration, number
-from lmrun.display.table import Column, Table
+from lmrun.display.table import Column, Style, Table
 from lmrun.engine.results import ResultRow, result_rows
 from lmrun.store.reader import RunReader
 
@@ -42,7 +42,7 @@ def results_table(reader: RunReader) -> Table:
     return table
 
 
-def _style(row: ResultRow) -> str:  # type: ignore[return-value]
+def _style(row: ResultRow) -> Style:
     return "yellow" if row.errors else "bold" if row.is_group else ""
 
 

@@ -15,12 +15,12 @@ def needed_splits(
     """Every dataset with the splits that are evaluated or that few-shot examples come from."""
     needs: dict[str, tuple[DatasetSpec, tuple[str, ...]]] = {}
     for setting in settings:
-        for leaf in catalog.resolve(
+        for config in catalog.resolve(
             setting.name, base=setting.location.file.parent if setting.location else None
         ).leaves:
-            task = Task(leaf.config, data)
+            task = Task(config, data)
             spec, splits = task.dataset, task.split_names
-            key = repr(spec)
+            key = spec.key
             known = needs[key][1] if key in needs else ()
             needs[key] = (spec, tuple(dict.fromkeys((*known, *splits))))
     return list(needs.values())

@@ -4,9 +4,11 @@ from lmrun.scoring.aggregate import MetricResult, aggregate
 from lmrun.scoring.check import check_spec, required_packages
 from lmrun.scoring.extraction import Extraction
 from lmrun.scoring.groups import LeafMetric, aggregate_group
+from lmrun.scoring.metrics import METRICS
 from lmrun.scoring.score import DocScore, score_doc
 
 __all__ = [
+    "METRICS",
     "DocScore",
     "Extraction",
     "LeafMetric",

@@ -19,7 +19,7 @@ from lmrun.store.records import (
     SampleRow,
     ScoreRecord,
 )
-from lmrun.store.rows import request_from_row
+from lmrun.store.rows import metric_records, request_from_row
 from lmrun.store.runs import RunDirectory
 from lmrun.store.schema import MIGRATIONS
 
@@ -93,19 +93,7 @@ class RunReader:
 
     def metrics(self, job_id: int) -> list[MetricRecord]:
         """Aggregated metrics of a job, in the order of its task."""
-        rows = self._db.execute("SELECT * FROM metrics WHERE job_id = ? ORDER BY position", (job_id,))
-        return [
-            MetricRecord(
-                metric=r["metric"],
-                filter=r["filter"],
-                value=json.loads(r["value"]),
-                stderr=json.loads(r["stderr"]),
-                interval=json.loads(r["interval"]) if r["interval"] else None,
-                n=r["n"],
-                higher_is_better=None if r["higher_is_better"] is None else bool(r["higher_is_better"]),
-            )
-            for r in rows
-        ]
+        return metric_records(self._db, job_id)
 
     def samples(self, query: SampleQuery) -> Iterator[SampleRow]:
         """Samples that fit, in the order of jobs and docs."""

@@ -7,6 +7,7 @@ import sqlite3
 from typing import Any
 
 from lmrun.requests import Request, context_from_json
+from lmrun.store.records import MetricRecord
 
 
 def to_json(value: Any) -> str:
@@ -25,3 +26,20 @@ def request_from_row(row: sqlite3.Row) -> Request:
         sample_index=row["repeat"],
         seed=row["seed"],
     )
+
+
+def metric_records(db: sqlite3.Connection, job_id: int) -> list[MetricRecord]:
+    """Aggregated metrics of a job, in the order of its task."""
+    rows = db.execute("SELECT * FROM metrics WHERE job_id = ? ORDER BY position", (job_id,))
+    return [
+        MetricRecord(
+            metric=r["metric"],
+            filter=r["filter"],
+            value=json.loads(r["value"]),
+            stderr=json.loads(r["stderr"]),
+            interval=json.loads(r["interval"]) if r["interval"] else None,
+            n=r["n"],
+            higher_is_better=None if r["higher_is_better"] is None else bool(r["higher_is_better"]),
+        )
+        for r in rows
+    ]

@@ -29,7 +29,7 @@ from lmrun.store.records import (
     SampleRecord,
     Source,
 )
-from lmrun.store.rows import request_from_row, to_json
+from lmrun.store.rows import metric_records, request_from_row, to_json
 from lmrun.store.runs import RunDirectory
 from lmrun.store.schema import MIGRATIONS
 
@@ -334,6 +334,10 @@ class RunStore:
                         for score in outcome.scores
                     ],
                 )
+
+    def metrics(self, job_id: int) -> list[MetricRecord]:
+        """Aggregated metrics of a job, in the order of its task."""
+        return metric_records(self._db, job_id)
 
     def finish_scoring(self, job_id: int, metrics: Sequence[MetricRecord], scoring: Mapping[str, Any]) -> None:
         """Replace the job's aggregated metrics, and record how they were scored."""

@@ -19,7 +19,7 @@ from lmrun.tasks.render import PromptSettings, Renderer
 from lmrun.tasks.runnable import check_runnable
 
 if TYPE_CHECKING:
-    from lmrun.data import DataSource, Split
+    from lmrun.data import DatasetSpec, DataSource, Split
 
 Doc = dict[str, Any]
 
@@ -113,6 +113,28 @@ class Task:
         # One of them is there: check_runnable has seen to it.
         return str(self.task_config.test_split or self.task_config.validation_split)
 
+    @property
+    def dataset(self) -> DatasetSpec:
+        """Where the docs come from."""
+        from lmrun.data import DatasetSpec
+
+        config = self.task_config
+        return DatasetSpec(config.dataset_path, config.dataset_name, self._dataset_kwargs())
+
+    @property
+    def split_names(self) -> tuple[str, ...]:
+        """The splits that a run can need: the evaluated one, and the one that examples are taken from."""
+        return tuple(dict.fromkeys(name for name in (self.eval_split, self._fewshot_split) if name))
+
+    @property
+    def _fewshot_split(self) -> str | None:
+        config, fewshot = self.task_config, self.task_config.fewshot_config
+        if fewshot.split is not None:
+            return fewshot.split
+        if fewshot.samples is not None:
+            return None
+        return config.training_split or config.validation_split or config.test_split
+
     @cached_property
     def _docs(self) -> Split:
         docs = self._split(self.eval_split, self.task_config.process_docs, "process_docs")
@@ -157,16 +179,12 @@ class Task:
         if fewshot.samples is not None:
             samples: list[Doc] = fewshot.samples
             return samples
-        name = config.training_split or config.validation_split or config.test_split
-        return self._split(str(name), config.process_docs, "process_docs")
+        return self._split(str(self._fewshot_split), config.process_docs, "process_docs")
 
     def _split(self, name: str, process_docs: Any, key: str) -> Split:
-        from lmrun.data import DatasetSpec
-
         config = self.task_config
         if name not in self._loaded:
-            spec = DatasetSpec(config.dataset_path, config.dataset_name, self._dataset_kwargs())
-            self._loaded[name] = self._data.load(spec, name)
+            self._loaded[name] = self._data.load(self.dataset, name)
         split = self._loaded[name]
         if process_docs is None:
             return split
