@@ -101,7 +101,14 @@ class Manifest:
         """TOML text that loads to an equal manifest from any folder, without the files that this one came from."""
         import tomlkit
 
-        text = tomlkit.dumps(_without_none({**_identity(self), **_permissions(self)}))
+        tables = {**_identity(self), **_permissions(self)}
+        # Left to [defaults], so that a change of the defaults still reaches the tasks of the resolved manifest.
+        common = tables["defaults"]
+        tables["tasks"] = [
+            {key: value for key, value in task.items() if key not in common or value != common[key]}
+            for task in tables["tasks"]
+        ]
+        text = tomlkit.dumps(_without_none(tables))
         return f"# {self.name}: the manifest as resolved\n{text}"
 
 

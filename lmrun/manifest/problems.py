@@ -86,7 +86,7 @@ def _steps(tree: Node, loc: Loc) -> list[Step]:
     steps: list[Step] = []
     node: Node | None = tree
     for part in loc:
-        if part not in TAGS and node is not None:
+        if node is not None and (part not in TAGS or part in node.table()):
             steps.append((node, part))
             node = node.items()[part] if isinstance(part, int) else node.table().get(part)
     return steps

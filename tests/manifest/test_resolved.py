@@ -108,6 +108,12 @@ def test_it_needs_none_of_the_files_it_came_from(write: Write, tmp_path: Path) -
     assert len(again.tasks) == 4
 
 
+def test_its_defaults_can_still_be_changed(load: Load) -> None:
+    text = GOOD + '[[tasks]]\nname = "own"\nlimit = 2\n[defaults]\nlimit = 5\n'
+    again = load(load(text).resolved_toml(), "defaults.limit=7", "defaults.seed=1")
+    assert [(task.limit, task.seed) for task in again.tasks] == [(7, 1), (2, 1)]
+
+
 @pytest.mark.parametrize("override", ["run.runs_dir=x", "run.cache=y.db", "data.offline=true", "tasks_path.trust=true"])
 def test_where_results_go_and_permissions_are_no_part_of_the_identity(load: Load, override: str) -> None:
     assert manifest_hash(load(GOOD)) == manifest_hash(load(GOOD, override))
