@@ -127,7 +127,7 @@ _NAMES = {"string": "text", "integer": "whole number", "number": "number", "bool
 
 def _bounds(field: Mapping[str, Any]) -> str:
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    bounds = " and ".join(f"{sign} {field[key]}" for key, sign in signs.items() if key in field)
+    bounds = " and ".join(f"{sign} {field[key]:g}" for key, sign in signs.items() if key in field)
     if "pattern" in field:
         bounds = f"like `{field['pattern']}`"
     return f" {bounds}" if bounds else ""
