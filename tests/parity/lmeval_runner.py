@@ -4,9 +4,10 @@ Executed by lm-eval's own Python, as a plain script that knows nothing of lmrun:
 
     python lmeval_runner.py PLAN.json
 
-``PLAN.json``: ``{"mirror": DIR, "cases": [CASE, ...]}``; one process runs all cases, because its start takes long. A
-case (see :class:`tests.parity.cases.Case`) names tasks, settings, a model (``"stub"`` or a folder with a transformers
-model) and the file ``out`` that gets the dump, a gzipped JSON object:
+``PLAN.json``: ``{"mirror": DIR, "names": FILE, "cases": [CASE, ...]}``. ``names`` (optional) gets the names of all
+tasks, groups and tags. One process runs all cases, because its start takes long. A case (see
+:class:`tests.parity.cases.Case`) names tasks, settings, a model (``"stub"`` or a folder with a transformers model) and
+the file ``out`` that gets the dump, a gzipped JSON object:
 
 ``requests``  per task the requests in the order in which they were built: type, context, continuation, generation,
               doc_id, idx, repeats, resps (one per repeat)
@@ -208,9 +209,12 @@ def main() -> None:
     logging.basicConfig(level=logging.ERROR, format="%(asctime)s %(message)s", stream=sys.stderr)
     log.setLevel(logging.INFO)
     plan = json.loads(Path(sys.argv[1]).read_text())
-    import_module("datasets").load_dataset = read_from_mirror(Path(plan["mirror"]))
-    import_module("datasets").disable_progress_bars()
+    datasets = import_module("datasets")
+    vars(datasets)["load_dataset"] = read_from_mirror(Path(plan["mirror"]))
+    datasets.disable_progress_bars()
     task_manager = import_module("lm_eval.tasks").TaskManager
+    if plan.get("names"):
+        Path(plan["names"]).write_text(json.dumps(task_manager().all_tasks))
     models: dict[tuple[str, int], Any] = {}
     managers: dict[str | None, Any] = {}
     for case in plan["cases"]:

@@ -103,7 +103,9 @@ def make_tokenizer(texts: list[str], bos: bool) -> Any:
     return tokenizer
 
 
-def make_model(folder: Path, mirror: Path, size: str = "nano", seed: int = 0, bos: bool = False, steps: int = 0) -> Path:
+def make_model(
+    folder: Path, mirror: Path, size: str = "nano", seed: int = 0, bos: bool = False, steps: int = 0
+) -> Path:
     """Write a model and its tokenizer to ``folder`` (left alone where they already are) and return ``folder``."""
     settings = {"size": size, "seed": seed, "bos": bos, "steps": steps}
     stamp = folder / "made.json"
@@ -139,7 +141,9 @@ def make_model(folder: Path, mirror: Path, size: str = "nano", seed: int = 0, bo
     return folder
 
 
-def _train(model: Any, tokenizer: Any, texts: list[str], steps: int, seed: int, block: int = 256, batch: int = 4) -> None:
+def _train(
+    model: Any, tokenizer: Any, texts: list[str], steps: int, seed: int, block: int = 256, batch: int = 4
+) -> None:
     import logging
     import random
 
