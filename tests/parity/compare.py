@@ -127,7 +127,9 @@ class ScoreComparison:
         return f"docs: {self.docs}\nvalues: {self.values}\nfacts: {self.facts}"
 
 
-def compare_scores(theirs: Dump, ours: Scored, relative: float = SUMMATION, absolute: float = 0.0) -> ScoreComparison:
+def compare_scores(
+    theirs: Dump, ours: Scored, relative: float = SUMMATION, absolute: float = 0.0, *, stderr: bool = True
+) -> ScoreComparison:
     """Everything that lm-eval's dump holds against lmrun's results and samples (which may hold more tasks)."""
     docs = Comparison()
     for task, filters in theirs["docs"].items():
@@ -135,10 +137,11 @@ def compare_scores(theirs: Dump, ours: Scored, relative: float = SUMMATION, abso
     values = Comparison()
     for name, entry in theirs["results"].items():
         mine = ours.results["results"].get(name, {})
-        for key in _metric_keys(entry):
+        keys = _metric_keys(entry, stderr=stderr)
+        for key in keys:
             a, b = entry[key], mine.get(key, "missing")
             values.add(same(a, b, relative, absolute), f"{name} {key}: lm-eval {a!r}, lmrun {b!r}")
-        extra = sorted(set(_metric_keys(mine)) - set(_metric_keys(entry)))
+        extra = sorted(set(_metric_keys(mine, stderr=stderr)) - set(keys))
         values.add(not extra, f"{name}: only lmrun has {extra}")
     facts = Comparison()
     for kind in ("versions", "n-shot", "n-samples", "higher_is_better", "group_subtasks"):
@@ -148,8 +151,8 @@ def compare_scores(theirs: Dump, ours: Scored, relative: float = SUMMATION, abso
     return ScoreComparison(docs, values, facts)
 
 
-def _metric_keys(entry: Mapping[str, Any]) -> list[str]:
-    return [key for key in entry if "," in key]
+def _metric_keys(entry: Mapping[str, Any], *, stderr: bool) -> list[str]:
+    return [key for key in entry if "," in key and (stderr or "_stderr," not in key)]
 
 
 def _compare_docs(

@@ -1,4 +1,4 @@
-"""Make small, reproducible Llama models for comparisons: own byte-level BPE, seeded weights, optionally a short training.
+"""Make small, reproducible Llama models for comparisons: own BPE, seeded weights, optionally a short training.
 
 ::
 
@@ -141,9 +141,8 @@ def make_model(
     return folder
 
 
-def _train(
-    model: Any, tokenizer: Any, texts: list[str], steps: int, seed: int, block: int = 256, batch: int = 4
-) -> None:
+def _train(model: Any, tokenizer: Any, texts: list[str], steps: int, seed: int) -> None:
+    block, batch = 256, 4
     import logging
     import random
 
