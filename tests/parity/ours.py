@@ -1,0 +1,127 @@
+"""lmrun's side: the commands that a user runs, and what they print."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.parity.cases import Setting
+
+ROOT = Path(__file__).resolve().parents[2]
+Rows = list[dict[str, Any]]
+STUB = {"backend": "scripted", "model": "stub"}
+
+
+class CommandFailedError(AssertionError):
+    """An lmrun command did not end as it had to."""
+
+
+def lmrun(*arguments: str, cwd: Path, ok: Sequence[int] = (0,)) -> str:
+    """Run the command and return what it printed on stdout."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "lmrun", *arguments]
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode not in ok:
+        raise CommandFailedError(f"lmrun {' '.join(arguments)} ended with {done.returncode}:\n{done.stderr[-6000:]}")
+    return done.stdout
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A finished run."""
+
+    results: dict[str, Any]
+    """``results/<model>.json``."""
+    samples: dict[str, Rows]
+    """By task: samples as ``lmrun show --json`` prints them, in doc order."""
+
+
+class Ours:
+    """lmrun over a mirror, with its files in ``folder``."""
+
+    def __init__(self, mirror: Path, folder: Path) -> None:
+        self.mirror = mirror.resolve()
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def task_names(self) -> list[str]:
+        """Every bundled task (no groups, no tags)."""
+        rows = json.loads(lmrun("ls", "tasks", "--json", cwd=self.folder))
+        return [row["name"] for row in rows]
+
+    def group_names(self) -> list[str]:
+        rows = json.loads(lmrun("ls", "groups", "--json", cwd=self.folder))
+        return [row["name"] for row in rows]
+
+    def preview(self, tasks: Sequence[str], setting: Setting, limit: int) -> tuple[dict[str, Rows], dict[str, str]]:
+        """Requests per task as ``lmrun preview`` prints them, and the error of every task that it refuses."""
+        try:
+            return self._preview(tasks, setting, limit), {}
+        except CommandFailedError as error:
+            if len(tasks) == 1:
+                return {}, {tasks[0]: str(error)}
+        found: dict[str, Rows] = {}
+        errors: dict[str, str] = {}
+        for task in tasks:
+            rows, failed = self.preview([task], setting, limit)
+            found.update(rows)
+            errors.update(failed)
+        return found, errors
+
+    def _preview(self, tasks: Sequence[str], setting: Setting, limit: int) -> dict[str, Rows]:
+        manifest = self._manifest("preview", tasks, setting, STUB)
+        printed = lmrun("preview", str(manifest), "--json", "-n", str(limit), *self._common, cwd=self.folder)
+        rows: dict[str, Rows] = {}
+        for line in printed.splitlines():
+            row = json.loads(line)
+            rows.setdefault(row["task"], []).append(row)
+        return rows
+
+    def score(
+        self, tasks: Sequence[str], setting: Setting, limit: int | None, model: Mapping[str, Any] | None = None
+    ) -> Scored:
+        """Run tasks on a model (the stub, if none is given) and read the results."""
+        manifest = self._manifest("score", tasks, setting, model or STUB)
+        limits = () if limit is None else ("--limit", str(limit))
+        options = ("--fresh", "--no-cache", "--json", "--runs-dir", "runs", *limits, *self._common)
+        lmrun("batch", str(manifest), *options, cwd=self.folder)
+        run = max((self.folder / "runs").iterdir())
+        results = json.loads((run / "results" / "model.json").read_text(encoding="utf-8"))
+        printed = lmrun("show", str(run), "--model", "model", "-n", "10000000", "--json", cwd=self.folder)
+        samples: dict[str, Rows] = {}
+        for line in printed.splitlines():
+            if line:
+                row = json.loads(line)
+                samples.setdefault(row["task"], []).append(row)
+        return Scored(results, samples)
+
+    @property
+    def _common(self) -> tuple[str, ...]:
+        return ("--mirror", str(self.mirror), "--offline")
+
+    def _manifest(self, name: str, tasks: Sequence[str], setting: Setting, model: Mapping[str, Any]) -> Path:
+        values: dict[str, Any] = {}
+        if setting.num_fewshot is not None:
+            values["num_fewshot"] = setting.num_fewshot
+        if setting.chat:
+            values["apply_chat_template"] = True
+            values["fewshot_as_multiturn"] = setting.multiturn
+        if setting.system_instruction is not None:
+            values["system_instruction"] = setting.system_instruction
+        lines = [f'name = "{name}"', "[[models]]", 'name = "model"', *_toml(model)]
+        for task in tasks:
+            lines += ["[[tasks]]", *_toml({"name": task, **values})]
+        path = self.folder / f"{name}.toml"
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return path
+
+
+def _toml(values: Mapping[str, Any]) -> list[str]:
+    # JSON's strings, numbers and booleans are TOML's.
+    return [f"{name} = {json.dumps(value)}" for name, value in values.items()]
