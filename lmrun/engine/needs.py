@@ -17,7 +17,7 @@ def needed_splits(
     for setting in settings:
         for config in catalog.resolve(
             setting.name, base=setting.location.file.parent if setting.location else None
-        ).leaves:
+        ).tasks:
             task = Task(config, data)
             spec, splits = task.dataset, task.split_names
             key = spec.key
