@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from lmrun.manifest.include import read_with_includes
 from lmrun.manifest.overrides import apply_override
 from lmrun.manifest.paths import resolve_paths
 from lmrun.manifest.problems import validate
-from lmrun.manifest.schema import ManifestFile
+from lmrun.manifest.schema import ManifestFile, folder_name
 from lmrun.manifest.secrets import take_out_secrets
 from lmrun.manifest.tree import Node, UnreadableError
 
@@ -48,7 +47,7 @@ def _resolve(file: ManifestFile, tree: Node, path: Path) -> tuple[model.Manifest
     models, problems = expand_models(file.models, _entries(tree, "models"))
     tasks, found = expand_tasks(file.tasks, _entries(tree, "tasks"), file.defaults, tree.get("defaults"))
     manifest = model.Manifest(
-        name=file.name or _name_from(path),
+        name=file.name or folder_name(path.stem),
         path=path.absolute(),
         models=models,
         tasks=tasks,
@@ -63,11 +62,6 @@ def _resolve(file: ManifestFile, tree: Node, path: Path) -> tuple[model.Manifest
 def _entries(tree: Node, key: str) -> list[Node]:
     node = tree.get(key)
     return node.items() if node else []
-
-
-def _name_from(path: Path) -> str:
-    """Name of the file, made fit to be part of the name of a folder."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-._")[:80] or "manifest"
 
 
 def _empty(file: ManifestFile, tree: Node) -> Iterable[Problem]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lmrun.manifest.schema import folder_name
+
 
 def scaffold(
     name: str = "first",
@@ -12,8 +14,11 @@ def scaffold(
     backend: str = "hf",
     tasks: Sequence[str] = ("demo",),
 ) -> str:
-    """Text of a manifest that runs as it is, with comments on what to change first."""
-    head = _HEAD.format(name=_quoted(name))
+    """Text of a manifest that runs as it is, with comments on what to change first.
+
+    ``name`` may be any text, such as that of a file; what cannot be part of a folder's name is left out.
+    """
+    head = _HEAD.format(name=_quoted(folder_name(name)))
     entry = _MODEL.format(backend=_quoted(backend), model=_quoted(model))
     entry += _HF_KEYS if backend == "hf" else _PLUGIN_KEYS
     return head + entry + _TASKS_HEAD + "".join(_TASK.format(name=_quoted(task)) for task in tasks) + _TAIL

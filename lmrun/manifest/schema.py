@@ -5,6 +5,7 @@ A docstring under a field is its text in all three. Nothing here looks at the di
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
@@ -93,6 +94,11 @@ DeviceMap: TypeAlias = Annotated[
     Annotated[str, Field(strict=True, min_length=1)] | dict[str, Annotated[str, _BARE] | Annotated[int, _BARE]],
     expects('text such as "auto", or a table from module name to device'),
 ]
+
+
+def folder_name(text: str) -> str:
+    """``text`` changed as little as needed to be a valid name of a manifest."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:80] or "manifest"
 
 
 def _known_backend(name: str) -> str:

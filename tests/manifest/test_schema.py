@@ -14,7 +14,7 @@ from lmrun.manifest import json_schema, load_manifest, toml
 from lmrun.manifest.backends import OWN, backend_names
 from lmrun.manifest.reference import reference_markdown
 from lmrun.manifest.scaffold import scaffold
-from lmrun.manifest.schema import SECTIONS
+from lmrun.manifest.schema import SECTIONS, folder_name
 
 from .conftest import GOOD, Write
 from .test_load import CONTRACT
@@ -108,12 +108,12 @@ def test_the_example_of_the_reference_page_loads(write: Write) -> None:
     [
         ("first", "bundled:demo", "hf", ["demo"]),
         ("x-1", 'odd "name" \\ # \x7f', "scripted", ["a", "b*", 'c"d']),
-        ("y", "org/größe", "hf", ["demo"]),
+        ("my first (1)", "org/größe", "hf", ["demo"]),
     ],
 )
 def test_the_starter_manifest_loads(write: Write, name: str, model: str, backend: str, tasks: list[str]) -> None:
     manifest = load_manifest(write(scaffold(name, model, backend, tasks)))
-    assert manifest.name == name
+    assert manifest.name == folder_name(name)
     assert (manifest.models[0].model, manifest.models[0].backend) == (model, backend)
     assert [task.name for task in manifest.tasks] == tasks
 
