@@ -1,1 +1,1 @@
-"""Ways of asking a model."""
+"""Backends: each answers requests with one model behind one way of asking it."""

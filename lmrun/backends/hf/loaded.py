@@ -1,0 +1,128 @@
+"""A model in memory, and requests made ready for it."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from lmrun.backends.generation import Generation, normalise
+from lmrun.backends.hf.generating import Generator, PromptRow
+from lmrun.backends.hf.options import HfOptions
+from lmrun.backends.hf.plan import CPU_BATCH_TOKENS, Member, Row, Shape, gpu_batch_tokens, minimum_rows
+from lmrun.backends.hf.scoring import Scorer, keeps_logits
+from lmrun.backends.tokenize import Encoder, Tokens, cut_left, cut_prompt
+from lmrun.requests import Request, Response, content_key
+
+
+@dataclass(slots=True)
+class Loaded:
+    """Model and tokenizer. ``forward`` and ``generate`` are the model's, named here so that a test can wrap them."""
+
+    model: Any
+    encoder: Encoder
+    max_length: int
+    """Longest input in tokens."""
+    shape: Shape
+    forward: Callable[..., Any]
+    generate: Callable[..., Any]
+
+    @classmethod
+    def of(cls, model: Any, encoder: Encoder, max_length: int, options: HfOptions) -> Loaded:
+        """A model just loaded."""
+        return cls(model, encoder, max_length, _shape(model, options), model.__call__, model.generate)
+
+    def scorer(self) -> Scorer:
+        """What scores batches."""
+        return Scorer(self.forward, self.model.device, keeps_logits(self.model), self.shape.minimum_rows)
+
+    def generator(self) -> Generator:
+        """What continues batches of prompts."""
+        return Generator(self.model, self.encoder.tokenizer, self.generate, self.model.device, self.shape.minimum_rows)
+
+    def facts(self) -> dict[str, Any]:
+        """What is known now that the model is in memory."""
+        import torch
+
+        device = self.model.device
+        named = {"device_name": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
+        return {
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "max_length": self.max_length,
+            "batch_tokens": self.shape.batch_tokens,
+            "attn_implementation": self.model.config._attn_implementation,
+            "threads": torch.get_num_threads(),
+            **named,
+        }
+
+    # -- requests ------------------------------------------------------------------------------------------------------
+
+    def pair(self, position: int, request: Request) -> tuple[Row, Response]:
+        """The row that scores a continuation, and the response but for the score.
+
+        Raises:
+            Unanswerable: no continuation, or one that is too long.
+        """
+        prompt = self.encoder.render(request.context)
+        pair = self.encoder.pair(prompt.text, request.continuation)
+        cut = cut_left(pair.context, pair.continuation, self.max_length)
+        row = Row(_array(cut.inputs), (Member(position, 0, _array(pair.continuation)),))
+        n_scored = len(pair.continuation)
+        return row, Response(
+            prompt_tokens=len(cut.inputs) + 1 - n_scored,
+            completion_tokens=n_scored,
+            dropped_tokens=cut.dropped,
+            notes={**prompt.notes, **({"join": pair.join} if pair.join != "joint" else {})},
+        )
+
+    def windows(self, position: int, request: Request) -> list[Row]:
+        """The rows that score a long text together; none for an empty one."""
+        return [
+            Row(_array([*window.context, *window.predicted][:-1]), (Member(position, i, _array(window.predicted)),))
+            for i, window in enumerate(self.encoder.windows(request.continuation, self.max_length))
+        ]
+
+    def prompt(self, position: int, request: Request) -> tuple[Generation, PromptRow, Response]:
+        """The row that continues a prompt, how, and the response but for the answer.
+
+        Raises:
+            Unanswerable: a bad parameter, or no room for the prompt.
+        """
+        wanted = normalise(request.generation)
+        prompt = self.encoder.render(request.context)
+        tokens = self.encoder.prompt(prompt.text)
+        cut = cut_prompt(tokens, self.max_length, wanted.max_new_tokens)
+        row = PromptRow(position, _array(cut.inputs), content_key("", request))
+        return wanted, row, Response(prompt_tokens=len(cut.inputs), dropped_tokens=cut.dropped, notes=prompt.notes)
+
+
+def _array(tokens: Tokens) -> array[int]:
+    # Four bytes per token instead of a Python integer each: all requests of a job are encoded before the first batch.
+    return array("i", tokens)
+
+
+def _shape(model: Any, options: HfOptions) -> Shape:
+    import torch
+
+    device = model.device
+    on_cpu = device.type == "cpu"
+    if options.batch_tokens != "auto":
+        tokens = options.batch_tokens
+    elif device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        tokens = gpu_batch_tokens(total, model.get_memory_footprint(), _bytes_per_token(model))
+    else:
+        tokens = CPU_BATCH_TOKENS
+    return Shape(tokens, one_length=on_cpu, minimum_rows=minimum_rows(torch.get_num_threads()) if on_cpu else 1)
+
+
+def _bytes_per_token(model: Any) -> int:
+    """Memory that one token of a batch takes beside the weights, if all its logits are computed."""
+    text = model.config.get_text_config()
+    size = model.dtype.itemsize
+    width = text.hidden_size
+    inner = getattr(text, "intermediate_size", None) or 4 * width
+    logits = text.vocab_size * size
+    return int(logits + (8 * width + 4 * inner) * size)

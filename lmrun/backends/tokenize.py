@@ -1,0 +1,269 @@
+"""From text to token ids: the one place where local backends decide which tokens a model sees.
+
+The rules are those of lm-eval 0.4.13, so that scores compare: the join of context and continuation, which special
+tokens are added, the token before the first one, windows over long texts. Where lm-eval would stop with an assertion,
+a request is still answered or turned into an error that says why (:class:`Unanswerable`).
+
+Works on a tokenizer object of transformers without importing it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+
+from lmrun.requests import Context, Message, context_as_json
+
+Tokens: TypeAlias = Sequence[int]
+Join: TypeAlias = Literal["joint", "remerged", "split"]
+"""How context and continuation were joined.
+
+``joint``: context + continuation is the encoding of the whole text.
+``remerged``: a token of the whole text spans the join. Scored is what lm-eval scores: the context encoded alone,
+followed by the whole text's tokens from that length on.
+``split``: a token of the whole text swallowed the continuation, which is therefore encoded alone.
+"""
+
+
+class Tokenizer(Protocol):
+    """The part of a transformers tokenizer that is used here."""
+
+    bos_token: str | None
+    bos_token_id: int | None
+    eos_token_id: int | None
+    chat_template: Any
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        """Token ids of a text."""
+        ...
+
+    def decode(self, token_ids: Tokens, *, skip_special_tokens: bool = False) -> str:
+        """Text of token ids."""
+        ...
+
+    def apply_chat_template(self, conversation: Sequence[Mapping[str, str]], **options: Any) -> Any:
+        """A conversation as the model's text."""
+        ...
+
+
+class Unanswerable(Exception):  # noqa: N818 - the state of a request, not a fault of the program
+    """A request that this model cannot be asked; becomes the error of its response."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Pair(NamedTuple):
+    """A context and the continuation whose tokens are scored; neither is empty."""
+
+    context: Tokens
+    continuation: Tokens
+    join: Join
+
+
+class Window(NamedTuple):
+    """A stretch of a long text: ``predicted`` is scored given ``context``, which overlaps nothing of it."""
+
+    context: Tokens
+    predicted: Tokens
+
+
+class Cut(NamedTuple):
+    """Tokens as the model gets them, after what did not fit was dropped from the left."""
+
+    inputs: Tokens
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A context as text, ready to be encoded."""
+
+    text: str
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Encoder:
+    """Encodes requests for one model.
+
+    Args:
+        tokenizer: of transformers, fast or slow.
+        add_bos_token: add special tokens to every text, or to none; None leaves it to the tokenizer.
+        template_name: which of the tokenizer's chat templates; None for its default.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, *, add_bos_token: bool | None = None, template_name: str | None = None
+    ) -> None:
+        self.tokenizer = tokenizer
+        self._add_bos = add_bos_token
+        self._template_name = template_name
+        self.prefix_token = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+        self._prefix_text = "" if self.prefix_token is None else tokenizer.decode([self.prefix_token])
+        # Choices of one doc follow each other with the same context.
+        self._last_context: tuple[str, list[int]] = ("", [])
+
+    # -- special tokens ------------------------------------------------------------------------------------------------
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text to be scored, with the special tokens that the tokenizer adds."""
+        return self._encode(text, self._prefix_text)
+
+    def prompt(self, text: str) -> list[int]:
+        """Token ids of a text to be continued; never empty."""
+        return self._encode(text, self.tokenizer.bos_token or "") or [self._prefix("an empty prompt")]
+
+    def _encode(self, text: str, bos: str) -> list[int]:
+        if bos and text.startswith(bos):
+            # The text, a rendered chat for example, brings its BOS along: never a second one.
+            return self.tokenizer.encode(text, add_special_tokens=False)
+        if self._add_bos is None:
+            return self.tokenizer.encode(text)
+        ids = self.tokenizer.encode(text, add_special_tokens=self._add_bos)
+        first = self.tokenizer.bos_token_id
+        # Some tokenizers have a BOS but no rule to add it; who asks for one in the manifest gets it.
+        return [first, *ids] if self._add_bos and first is not None and ids[:1] != [first] else ids
+
+    def _prefix(self, what: str) -> int:
+        if self.prefix_token is None:
+            raise Unanswerable("no_prefix_token", f"{what} needs a BOS or EOS token, and the tokenizer has neither")
+        return self.prefix_token
+
+    # -- scoring -------------------------------------------------------------------------------------------------------
+
+    def pair(self, context: str, continuation: str) -> Pair:
+        """The tokens of a context and of the continuation to be scored.
+
+        Whitespace at the end of the context moves to the front of the continuation, then both are encoded together.
+        """
+        text = context.rstrip()
+        continuation = context[len(text) :] + continuation
+        if not continuation:
+            raise Unanswerable("empty_continuation", "there is no text to score")
+        if not context:
+            return self._unconditional(continuation)
+        own = self._context(text)
+        whole = self.encode(text + continuation)
+        scored = whole[len(own) :]
+        if not scored:
+            alone = self.tokenizer.encode(continuation, add_special_tokens=False)
+            if not alone:
+                raise Unanswerable("empty_continuation", f"{continuation!r} has no tokens")
+            return Pair(own or [self._prefix("an empty context")], alone, "split")
+        join: Join = "joint" if whole[: len(own)] == own else "remerged"
+        return Pair(own or [self._prefix("an empty context")], scored, join)
+
+    def _unconditional(self, continuation: str) -> Pair:
+        scored = self.tokenizer.encode(continuation, add_special_tokens=False)
+        if not scored:
+            raise Unanswerable("empty_continuation", f"{continuation!r} has no tokens")
+        prefix = self._prefix("an empty context")
+        if scored[0] == prefix and len(scored) > 1:
+            return Pair(scored[:1], scored[1:], "joint")
+        return Pair([prefix], scored, "joint")
+
+    def _context(self, text: str) -> list[int]:
+        if self._last_context[0] != text:
+            self._last_context = (text, self.encode(text))
+        return self._last_context[1]
+
+    def windows(self, text: str, max_length: int) -> list[Window]:
+        """A long text as windows that score each of its tokens once."""
+        tokens = self.encode(text)
+        return list(rolling_windows(tokens, self._prefix("a rolling text"), max_length)) if tokens else []
+
+    # -- chats ---------------------------------------------------------------------------------------------------------
+
+    def has_chat_template(self) -> bool:
+        """Whether contexts may be messages."""
+        return bool(self.tokenizer.chat_template)
+
+    def render(self, context: Context) -> Prompt:
+        """A context as text; messages are put into the model's chat template.
+
+        A last message of the assistant is left open for the model to continue. A template that refuses system
+        messages gets the chat without them, and the response says so.
+        """
+        if isinstance(context, str):
+            return Prompt(context)
+        from jinja2 import TemplateError
+
+        try:
+            return Prompt(self._apply_template(context))
+        except TemplateError as error:
+            others = tuple(m for m in context if m.role != "system")
+            if not others or len(others) == len(context):
+                raise _bad_chat(error) from error
+            reason = str(error)
+        except ValueError as error:
+            raise _bad_chat(error) from error
+        try:
+            return Prompt(self._apply_template(others), {"system_message": f"left out: {reason}"})
+        except (TemplateError, ValueError) as error:
+            raise _bad_chat(error) from error
+
+    def _apply_template(self, messages: tuple[Message, ...]) -> str:
+        prefilled = bool(messages) and messages[-1].role == "assistant"
+        named = {"chat_template": self._template_name} if self._template_name else {}
+        conversation = context_as_json(messages)
+        rendered: str = self.tokenizer.apply_chat_template(
+            conversation,  # type: ignore[arg-type]
+            tokenize=False,
+            add_generation_prompt=not prefilled,
+            continue_final_message=prefilled,
+            **named,
+        )
+        return rendered
+
+
+def _bad_chat(error: Exception) -> Unanswerable:
+    return Unanswerable("chat_template_failed", f"the chat template refuses these messages: {error}")
+
+
+def rolling_windows(tokens: Tokens, prefix: int, max_length: int) -> Iterator[Window]:
+    """Windows of at most ``max_length`` input tokens that predict every token exactly once.
+
+    The first predicts as much as fits after ``prefix``. Each later one predicts the next stretch; a short last one is
+    given as much of what stands before it as fits.
+    """
+    start = 0
+    while start < len(tokens):
+        end = min(start + max_length, len(tokens))
+        if start == 0:
+            yield Window([prefix], tokens[:end])
+        else:
+            yield Window(tokens[max(end - max_length - 1, 0) : start], tokens[start:end])
+        start = end
+
+
+def cut_left(context: Tokens, continuation: Tokens, max_length: int) -> Cut:
+    """Model input that scores a continuation: all but its last token, cut from the left to ``max_length``.
+
+    Raises:
+        Unanswerable: the continuation alone is longer than that.
+    """
+    if len(continuation) > max_length:
+        raise Unanswerable(
+            "continuation_too_long", f"{len(continuation)} tokens to score, but the model takes {max_length} at most"
+        )
+    whole = [*context, *continuation]
+    dropped = max(0, len(whole) - (max_length + 1))
+    return Cut(whole[dropped:-1], dropped)
+
+
+def cut_prompt(tokens: Tokens, max_length: int, max_new_tokens: int) -> Cut:
+    """A prompt cut from the left so that ``max_new_tokens`` still fit behind it.
+
+    Raises:
+        Unanswerable: nothing of the prompt would be left.
+    """
+    room = max_length - max_new_tokens
+    if room <= 0:
+        raise Unanswerable(
+            "max_gen_toks_too_large",
+            f"max_gen_toks is {max_new_tokens}, and the model takes {max_length} tokens, prompt included: none is left",
+        )
+    dropped = max(0, len(tokens) - room)
+    return Cut(tokens[dropped:], dropped)

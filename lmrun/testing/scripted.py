@@ -1,0 +1,112 @@
+"""A backend without a model: every answer is computed from the text of its request.
+
+Its answers are those of the stub that the parity tests put into lm-eval, so prompts and metrics of both programs can be
+compared without a model; and it can be slow, fail and count, so that the engine can be tested.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lmrun.backends.base import Chunk, ModelIdentity, ModelSpec, Usage
+from lmrun.backends.fingerprint import identity
+from lmrun.errors import BackendError
+from lmrun.requests import Context, Request, Response, ResponseError, canonical_json, content_key, context_as_json
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptedOptions:
+    """What a manifest may say in ``options`` of a scripted model."""
+
+    chunk: int = 8
+    """Requests per batch."""
+    latency_ms: float = 0.0
+    """Time that a batch takes."""
+    fail: str = ""
+    """Requests whose text holds this get an error in place of an answer."""
+    salt: str = ""
+    """Models with different salts give different answers."""
+    load_error: str = ""
+    """The model does not start, and this is why."""
+    calls: str = ""
+    """File that gets a line per request that is asked, before it is answered; it counts across processes."""
+
+
+class ScriptedBackend:
+    """Answers by hash of the request's text."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self._spec = spec
+        try:
+            self._options = ScriptedOptions(**spec.options)
+        except TypeError as error:
+            known = ", ".join(ScriptedOptions.__dataclass_fields__)
+            raise BackendError(f'model "{spec.name}": {error}', hint=f"options of scripted: {known}") from error
+        self._phase = ""
+
+    def identify(self) -> ModelIdentity:
+        """The model's name and the options that can change an answer."""
+        options = self._options
+        facts = {"backend": "scripted", "model": self._spec.model, "fail": options.fail, "salt": options.salt}
+        return identity(facts)
+
+    def load(self) -> None:
+        """Start, or not. Raises :class:`~lmrun.errors.BackendError`."""
+        if self._options.load_error:
+            raise BackendError(self._options.load_error, hint="remove load_error from the options")
+
+    def run(self, requests: Sequence[Request], answered: Collection[int] = frozenset()) -> Iterator[Chunk]:
+        """Answer in order, a fixed chunk at a time."""
+        size = self._options.chunk
+        for start in range(0, len(requests), size):
+            todo = [i for i in range(start, min(start + size, len(requests))) if i not in answered]
+            if todo:
+                self._phase = f"batch {start // size + 1}/{-(-len(requests) // size)}"
+                self._count(requests[i] for i in todo)
+                time.sleep(self._options.latency_ms / 1000)
+                yield [(i, self.answer(requests[i])) for i in todo]
+
+    def usage(self) -> Usage:
+        """Which batch is being answered."""
+        return Usage(phase=self._phase)
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+    def answer(self, request: Request) -> Response:
+        """The answer to one request."""
+        context = _text(request.context)
+        if self._options.fail and self._options.fail in context + request.continuation:
+            return Response(error=ResponseError("scripted", f"the text holds {self._options.fail!r}"))
+        words = len(context.split())
+        if request.kind == "generate_until":
+            text = f"The answer is {int(50 * self._share(context))}."
+            return Response(text=text, finish_reason="stop", prompt_tokens=words, completion_tokens=len(text.split()))
+        if request.kind == "loglikelihood_rolling":
+            n_scored = len(request.continuation.split())
+            return Response(logprob=-100 * self._share(request.continuation), completion_tokens=n_scored)
+        pair = f"{context}|{request.continuation}"
+        return Response(
+            logprob=-10 * self._share(pair),
+            is_greedy=self._share("g" + pair) < 0.3,
+            prompt_tokens=words,
+            completion_tokens=len(request.continuation.split()),
+        )
+
+    def _share(self, text: str) -> float:
+        """A number in [0, 1) that depends on the text."""
+        digest = hashlib.sha256((self._options.salt + text).encode("utf-8", "surrogatepass")).digest()
+        return int.from_bytes(digest[:4], "big") / 2**32
+
+    def _count(self, requests: Iterator[Request]) -> None:
+        if self._options.calls:
+            with Path(self._options.calls).open("a", encoding="utf-8") as file:
+                file.writelines(content_key("", request) + "\n" for request in requests)
+
+
+def _text(context: Context) -> str:
+    return context if isinstance(context, str) else canonical_json(context_as_json(context))
