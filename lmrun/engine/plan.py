@@ -63,7 +63,8 @@ class PlannedGroup:
     def record(self) -> dict[str, Any]:
         """What is stored of the group."""
         return {
-            "alias": (self.group.alias or self.group.name) + self.suffix,
+            "alias": self.group.alias or self.group.name,
+            "suffix": self.suffix,
             "version": self.group.version,
             "children": [child + self.suffix for child in self.group.children],
             "leaves": [task + self.suffix for task in self.group.tasks],

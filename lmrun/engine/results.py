@@ -84,9 +84,10 @@ class ModelResults:
                 for child in self.groups[label].spec["children"]:
                     yield from walk(child, depth + 1)
 
-        for label in [*self.groups, *self.jobs]:
-            if label not in children:
-                yield from walk(label, 0)
+        for job in self.jobs:
+            holders = [label for label, group in self.groups.items() if job in group.spec["leaves"]]
+            top = next((label for label in holders if label not in children), job)
+            yield from walk(top, 0)
 
     def rows(self) -> Iterator[ResultRow]:
         """Every metric in reading order."""
@@ -129,7 +130,7 @@ class ModelResults:
             yield ResultRow(
                 model=self.model,
                 label=group.label,
-                alias=group.spec["alias"],
+                alias=group.spec["alias"] + _shown_suffix(group.spec["suffix"]),
                 depth=depth,
                 is_group=True,
                 version=group.spec["version"],
@@ -152,8 +153,13 @@ class ModelResults:
 
 def _alias(job: JobView) -> str:
     """The task's display name, with what tells this setting from others of the same task."""
-    suffix = job.label[len(job.task) :] if job.label.startswith(job.task) else ""
-    return job.alias + suffix
+    return job.alias + _shown_suffix(job.label.removeprefix(job.task))
+
+
+def _shown_suffix(suffix: str) -> str:
+    """The number of few-shot examples has a column of its own."""
+    parts = [part for part in suffix.removeprefix("@").split(",") if part and not part.startswith("num_fewshot=")]
+    return "@" + ",".join(parts) if parts else ""
 
 
 def result_rows(reader: RunReader) -> list[ResultRow]:
@@ -169,7 +175,7 @@ def lm_eval_layout(reader: RunReader, model: Mapping[str, Any]) -> dict[str, Any
     for label, job in results.jobs.items():
         entries[label] = {"alias": _alias(job), "sample_len": job.n_scored}
     for label, group in results.groups.items():
-        entries[label] = {"alias": group.spec["alias"]}
+        entries[label] = {"alias": group.spec["alias"] + _shown_suffix(group.spec["suffix"])}
     higher: dict[str, dict[str, bool | None]] = {}
     for row in results.rows():
         entry, key = entries[row.label], f"{row.metric},{row.filter}"

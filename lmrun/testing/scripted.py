@@ -28,6 +28,8 @@ class ScriptedOptions:
     """Time that a batch takes."""
     fail: str = ""
     """Requests whose text holds this get an error in place of an answer."""
+    fail_while: str = ""
+    """They fail only as long as this file exists."""
     salt: str = ""
     """Models with different salts give different answers."""
     load_error: str = ""
@@ -51,7 +53,7 @@ class ScriptedBackend:
     def identify(self) -> ModelIdentity:
         """The model's name and the options that can change an answer."""
         options = self._options
-        facts = {"backend": "scripted", "model": self._spec.model, "fail": options.fail, "salt": options.salt}
+        facts = {"backend": "scripted", "model": self._spec.model, "salt": options.salt}
         return identity(facts)
 
     def load(self) -> None:
@@ -80,7 +82,7 @@ class ScriptedBackend:
     def answer(self, request: Request) -> Response:
         """The answer to one request."""
         context = _text(request.context)
-        if self._options.fail and self._options.fail in context + request.continuation:
+        if self._fails(context + request.continuation):
             return Response(error=ResponseError("scripted", f"the text holds {self._options.fail!r}"))
         words = len(context.split())
         if request.kind == "generate_until":
@@ -95,6 +97,14 @@ class ScriptedBackend:
             is_greedy=self._share("g" + pair) < 0.3,
             prompt_tokens=words,
             completion_tokens=len(request.continuation.split()),
+        )
+
+    def _fails(self, text: str) -> bool:
+        options = self._options
+        return (
+            bool(options.fail)
+            and options.fail in text
+            and (not options.fail_while or Path(options.fail_while).exists())
         )
 
     def _share(self, text: str) -> float:

@@ -1,0 +1,259 @@
+"""A run from manifest to results: caching, resuming, errors, failing models."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lmrun.engine.rescore import current_scoring, rescore
+from lmrun.errors import BackendError, ExitCode, TaskError
+from lmrun.requests import Request
+from lmrun.store.reader import RunReader, SampleQuery
+from lmrun.testing.scripted import ScriptedBackend
+from tests.engine.conftest import World, complete
+
+BOTH = '[[tasks]]\nname = ["colours", "speech"]\n'
+
+
+def test_a_run_leaves_what_the_contract_says(world: World) -> None:
+    outcome = world.run(world.manifest(world.stub()))
+    assert complete(outcome)
+    folder = outcome.directory.path
+    assert {p.name for p in folder.iterdir()} >= {"manifest.toml", "lock.json", "run.db", "results", "log.jsonl"}
+    results = json.loads((folder / "results" / "stub.json").read_text())
+    assert results["results"]["colours"]["sample_len"] == 10
+    assert results["n-samples"]["colours"] == {"original": 10, "effective": 10}
+    assert results["versions"]["colours"] == 1.0
+    assert {"acc,none", "acc_stderr,none"} <= results["results"]["colours"].keys()
+    lock = json.loads((folder / "lock.json").read_text())
+    assert lock["jobs"]["colours"]["prompt_hash"] and lock["jobs"]["colours"]["datasets"]["test"]
+    assert lock["models"]["stub"]["backend"] == "scripted"
+
+
+def test_identical_requests_are_asked_once(world: World) -> None:
+    tasks = '[[tasks]]\nname = "colours"\nlimit = 10\n[[tasks]]\nname = "colours"\nlimit = 5\n'
+    assert complete(world.run(world.manifest(world.stub(), tasks=tasks)))
+    assert len(world.calls()) == len(set(world.calls())) == 30
+
+
+def test_a_full_cache_asks_nothing_and_loads_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = world.run(world.manifest(world.stub(), tasks=BOTH))
+
+    def refuse(_backend: ScriptedBackend) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr(ScriptedBackend, "load", refuse)
+    second = world.run(world.manifest(world.stub(), tasks=BOTH))
+    assert complete(second) and second.directory != first.directory
+    assert world.scores(second) == world.scores(first)
+    reader = RunReader(second.directory)
+    assert [(job.requests, job.cache_hits) for job in reader.jobs()] == [(30, 30), (10, 10)]
+
+
+def test_no_cache_asks_again(world: World) -> None:
+    manifest = world.manifest(world.stub())
+    world.run(manifest)
+    world.run(manifest, cache=False)
+    assert len(world.calls()) == 60
+
+
+@pytest.mark.parametrize("limit", [4, 0.4])
+def test_a_larger_limit_asks_only_the_rest(world: World, limit: float) -> None:
+    manifest = world.manifest(world.stub())
+    world.run(manifest, limit=limit)
+    assert len(world.calls()) == 12
+    world.run(manifest)
+    assert len(world.calls()) == 30
+
+
+def test_batch_size_is_not_part_of_the_key(world: World) -> None:
+    one = world.run(world.manifest(world.stub(chunk=1)))
+    other = world.run(world.manifest(world.stub(chunk=7)))
+    assert len(world.calls()) == 30
+    assert world.scores(one) == world.scores(other)
+
+
+def test_two_models_never_share_an_answer(world: World) -> None:
+    models = [world.stub("a", salt="a"), world.stub("b", salt="b")]
+    outcome = world.run(world.manifest(*models))
+    assert len(world.calls()) == 60
+    reader = RunReader(outcome.directory)
+    assert all(job.cache_hits == 0 for job in reader.jobs())
+    answers = {
+        model: [
+            exchange.response.logprob
+            for row in reader.samples(SampleQuery(model=model))
+            for exchange in reader.sample(row.id).exchanges
+            if exchange.response
+        ]
+        for model in ("a", "b")
+    }
+    assert len(answers["a"]) == len(answers["b"]) == 30
+    assert not set(answers["a"]) & set(answers["b"])
+
+
+def test_an_error_is_neither_scored_nor_cached_and_asked_again(world: World) -> None:
+    lock = world.folder / "broken"
+    lock.touch()
+    manifest = world.manifest(world.stub(fail="colour 3", fail_while=str(lock)))
+    first = world.run(manifest)
+    assert first.exit_code is ExitCode.INCOMPLETE
+    reader = RunReader(first.directory)
+    (job,) = reader.jobs()
+    assert (job.n_scored, job.n_errors) == (9, 1)
+    (row,) = reader.samples(SampleQuery(outcomes=("errors",)))
+    assert row.doc_id == 3 and row.error and row.error["kind"] == "scripted"
+    results = json.loads((first.directory.results / "stub.json").read_text())
+    assert results["incomplete"] == {"colours": 1}
+    reader.close()
+
+    lock.unlink()
+    asked = len(world.calls())
+    second = world.run(manifest)
+    assert complete(second) and second.directory == first.directory
+    assert len(world.calls()) - asked == 3
+    assert world.scores(second) == world.scores(world.run(manifest, fresh=True, cache=False))
+
+
+def test_a_model_that_does_not_start_does_not_stop_the_others(world: World) -> None:
+    models = [world.stub("a", salt="a"), world.stub("bad", load_error="no such weights"), world.stub("c", salt="c")]
+    outcome = world.run(world.manifest(*models))
+    assert outcome.exit_code is ExitCode.BACKEND_FAILED
+    assert {model for model, _, _ in world.scores(outcome)} == {"a", "c"}
+    reader = RunReader(outcome.directory)
+    assert {m["name"]: m["status"] for m in reader.models()} == {"a": "done", "bad": "failed", "c": "done"}
+    assert reader.models()[1]["error"]["message"] == "no such weights"
+
+
+def test_a_backend_that_breaks_on_one_job_does_not_stop_the_others(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = ScriptedBackend.answer
+
+    def answer(backend: ScriptedBackend, request: Request) -> object:
+        if request.kind == "loglikelihood":
+            raise RuntimeError("kernel fault")
+        return whole(backend, request)
+
+    monkeypatch.setattr(ScriptedBackend, "answer", answer)
+    outcome = world.run(world.manifest(world.stub(), tasks=BOTH))
+    assert outcome.exit_code is ExitCode.INCOMPLETE
+    assert {job for _, job, _ in world.scores(outcome)} == {"speech"}
+    reader = RunReader(outcome.directory)
+    assert [(job.label, job.status) for job in reader.jobs()] == [("colours", "failed"), ("speech", "scored")]
+
+
+def test_a_capability_that_one_job_lacks_fails_that_job_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(_backend: ScriptedBackend, _requests: object, _answered: object = ()) -> object:
+        raise BackendError("no chat template")
+
+    monkeypatch.setattr(ScriptedBackend, "run", run)
+    outcome = world.run(world.manifest(world.stub()))
+    assert outcome.exit_code is ExitCode.BACKEND_FAILED
+
+
+def test_an_interrupted_run_goes_on_where_it_was(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = world.manifest(world.stub(chunk=2), tasks=BOTH)
+    whole = ScriptedBackend.answer
+    count = 0
+
+    def answer(backend: ScriptedBackend, request: Request) -> object:
+        nonlocal count
+        count += 1
+        if count == 17:
+            raise KeyboardInterrupt
+        return whole(backend, request)
+
+    monkeypatch.setattr(ScriptedBackend, "answer", answer)
+    first = world.run(manifest)
+    assert first.exit_code is ExitCode.INTERRUPTED
+    second = world.run(manifest)
+    assert complete(second) and second.directory == first.directory
+    asked = world.calls()
+    assert len(set(asked)) == 40
+    assert len(asked) - len(set(asked)) == 2  # the batch that was cut short
+    assert world.scores(second) == world.scores(world.run(manifest, fresh=True, cache=False))
+
+
+def test_what_a_killed_process_did_not_reach_in_the_cache_is_made_good(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lmrun.store.cache import Cache
+
+    def lose(*_args: object) -> None:
+        raise KeyboardInterrupt
+
+    manifest = world.manifest(world.stub(chunk=30))
+    with monkeypatch.context() as patch:
+        patch.setattr(Cache, "put", lose)
+        assert world.run(manifest).exit_code is ExitCode.INTERRUPTED
+    assert complete(world.run(manifest))
+    world.run(manifest, fresh=True)
+    assert len(world.calls()) == 30
+
+
+def test_a_changed_task_is_not_mixed_into_an_unfinished_run(world: World) -> None:
+    lock = world.folder / "broken"
+    lock.touch()
+    manifest = world.manifest(world.stub(fail="colour 3", fail_while=str(lock)))
+    first = world.run(manifest)
+    task = world.folder / "tasks" / "colours.yaml"
+    task.write_text(task.read_text().replace("Q: ", "Question: "))
+    second = world.run(manifest)
+    assert second.directory != first.directory
+
+
+def test_scoring_again_uses_the_metrics_that_the_task_states_now(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome = world.run(world.manifest(world.stub()))
+
+    def refuse(*_args: object) -> None:
+        raise AssertionError("scoring needs no backend")
+
+    monkeypatch.setattr(ScriptedBackend, "__init__", refuse)
+    task = world.folder / "tasks" / "colours.yaml"
+    task.write_text(task.read_text().replace("[{metric: acc}]", "[{metric: acc}, {metric: acc_norm}]"))
+    (done,) = rescore(outcome.directory, current_scoring(outcome.directory))
+    assert done.changed
+    assert {metric for _, _, metric in world.scores(outcome)} == {"acc", "acc_norm"}
+
+
+def test_a_run_is_complete_in_itself(world: World, tmp_path: Path) -> None:
+    outcome = world.run(world.manifest(world.stub(), tasks=BOTH))
+    before = world.scores(outcome)
+    elsewhere = tmp_path / "elsewhere" / outcome.directory.id
+    shutil.copytree(outcome.directory.path, elsewhere)
+    for path in ("tasks", "runs", "m.toml"):
+        target = world.folder / path
+        shutil.rmtree(target) if target.is_dir() else target.unlink()
+    moved = type(outcome)(type(outcome.directory)(elsewhere), outcome.exit_code)
+    assert world.scores(moved) == before
+    rescore(moved.directory, current_scoring(moved.directory))
+    assert world.scores(moved) == before
+    reader = RunReader(moved.directory)
+    assert reader.count(SampleQuery(search="colour 7")) == 2
+
+
+def test_a_template_that_does_not_fit_is_found_before_the_run(world: World) -> None:
+    task = world.folder / "tasks" / "colours.yaml"
+    task.write_text(task.read_text().replace("{{question}}", "{{qestion}}"))
+    with pytest.raises(TaskError) as caught:
+        world.run(world.manifest(world.stub()))
+    (problem,) = caught.value.problems
+    assert "qestion" in problem.message and "colours.yaml" in str(problem.location)
+    assert not list(world.folder.glob("runs/*/run.db"))
+
+
+def test_a_doc_that_cannot_be_rendered_is_an_error_of_that_doc(world: World) -> None:
+    data = world.folder / "tasks" / "colours.jsonl"
+    lines = data.read_text().splitlines()
+    task = world.folder / "tasks" / "colours.yaml"
+    task.write_text(task.read_text().replace("{{question}}", "{{question if answer != 99 else missing}}"))
+    lines[4] = json.dumps({"question": "colour 4?", "answer": 99})
+    data.write_text("\n".join(lines))
+    outcome = world.run(world.manifest(world.stub()))
+    assert outcome.exit_code is ExitCode.INCOMPLETE
+    (row,) = RunReader(outcome.directory).samples(SampleQuery(outcomes=("errors",)))
+    assert row.doc_id == 4 and row.error and row.error["kind"] == "not_rendered"
