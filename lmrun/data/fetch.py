@@ -40,7 +40,7 @@ def fetch(
 ) -> tuple[FetchedSplit, ...]:
     """Write the named splits of each dataset into the mirror ``out``, and list them in its ``MANIFEST.json``.
 
-    What ``out`` already holds stays. Everything that can be had is written, and listed, before a DataError reports all
+    Datasets of local files have no place in a mirror and are passed over. What ``out`` already holds stays. Everything that can be had is written, and listed, before a DataError reports all
     that could not.
     """
     out.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,8 @@ def fetch(
     for spec, splits in specs:
         for split in splits:
             try:
-                fetched.append(_fetch_split(spec, split, source, out))
+                if not source.is_local(spec):
+                    fetched.append(_fetch_split(spec, split, source, out))
             except DataError as error:
                 problems.append(Problem(error.message, hint=error.hint))
     _write_manifest(out, fetched)
@@ -84,11 +85,9 @@ def check(mirror: Path) -> list[Problem]:
 
 
 def _fetch_split(spec: DatasetSpec, split: str, source: DataSource, out: Path) -> FetchedSplit:
+    if not can_mirror(spec):
+        raise DataError(f"{spec} cannot name a folder of a mirror", hint="dataset_path is to be a hub id: <org>/<name>")
     loaded = source.load(spec, split)
-    if not can_mirror(spec) or loaded.suffix not in MIRROR_SUFFIXES:
-        raise DataError(
-            f"dataset {spec} is made of local files, not of the hub's", hint="copy them along with the task"
-        )
     config = mirror_config(spec) or "default"
     folder = out / str(spec.path) / config
     target = folder / f"{split}{loaded.suffix}"

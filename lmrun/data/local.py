@@ -26,6 +26,9 @@ FORMATS = {
 }
 """What a file's suffix says of its format; earlier ones win."""
 
+LOCAL_BUILDERS = ("json", "csv", "parquet", "text")
+"""Dataset paths that stand for a format; ``data_files`` then says where the data is."""
+
 _CSV_OPTIONS = frozenset(
     "sep delimiter header names column_names usecols true_values false_values skipinitialspace skiprows nrows "
     "na_values keep_default_na na_filter skip_blank_lines thousands decimal lineterminator quotechar quoting "

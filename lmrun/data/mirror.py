@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lmrun.data.local import FileDataset, is_remote
+from lmrun.data.local import LOCAL_BUILDERS, FileDataset, is_remote
 from lmrun.data.lookup import config_folder, config_names, did_you_mean, missing_config, split_files
 from lmrun.data.split import MIRROR_SUFFIXES, DatasetSpec
 from lmrun.errors import DataError, Location, Problem
@@ -23,7 +23,6 @@ MANIFEST = "MANIFEST.json"
 LAYOUT = "<org>/<name>/<config|default>/<split>.{parquet,jsonl,jsonl.gz}"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9_][\w.-]*(/[\w.-]*[\w-][\w.-]*)?", re.ASCII)
-_LOCAL_BUILDERS = ("json", "csv", "parquet", "text")
 
 
 def mirror_config(spec: DatasetSpec) -> str | None:
@@ -38,7 +37,7 @@ def mirror_config(spec: DatasetSpec) -> str | None:
 def can_mirror(spec: DatasetSpec) -> bool:
     """Whether the spec names something on the hub (and is safe to make a path of)."""
     path, config = spec.path or "", mirror_config(spec) or "default"
-    local = path in _LOCAL_BUILDERS and not is_remote(spec)
+    local = path in LOCAL_BUILDERS and not is_remote(spec)
     return not local and _HUB_ID.fullmatch(path) is not None and re.fullmatch(r"[^/\\.][^/\\]*", config) is not None
 
 

@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Protocol
 
 from lmrun.data.hub import HubDataset
-from lmrun.data.local import is_remote, open_data_files, open_folder
+from lmrun.data.local import LOCAL_BUILDERS, FileDataset, is_remote, open_data_files, open_folder
 from lmrun.data.mirror import Mirror, can_mirror
 from lmrun.data.split import BaseSplit, DatasetSpec
 from lmrun.errors import DataError
-
-_LOCAL_BUILDERS = ("json", "csv", "parquet", "text")
 
 
 class _Dataset(Protocol):
@@ -52,6 +50,10 @@ class DataSource:
             self._splits[key] = found
         return found
 
+    def is_local(self, spec: DatasetSpec) -> bool:
+        """Whether the dataset is made of local files; a DataError where files that it names are missing."""
+        return _open_local(spec) is not None
+
     def _dataset(self, spec: DatasetSpec) -> _Dataset:
         key = spec.key
         if key not in self._datasets:
@@ -61,10 +63,7 @@ class DataSource:
     def _find(self, spec: DatasetSpec) -> _Dataset:
         if not spec.path:
             raise DataError("no dataset is named", hint="set dataset_path in the task")
-        if spec.path in _LOCAL_BUILDERS and not is_remote(spec):
-            return open_data_files(spec)
-        folder = Path(spec.path).expanduser()
-        if folder.is_dir() and (local := open_folder(spec, folder)):
+        if local := _open_local(spec):
             return local
         if self._mirror is not None and (mirrored := self._find_in_mirror(self._mirror, spec)):
             return mirrored
@@ -96,3 +95,10 @@ class DataSource:
             f"dataset {spec} is not available offline; looked for it in: {'; '.join(where)}",
             hint=" ".join(part for part in (suggestion, fetch) if part),
         )
+
+
+def _open_local(spec: DatasetSpec) -> FileDataset | None:
+    if spec.path in LOCAL_BUILDERS and not is_remote(spec):
+        return open_data_files(spec)
+    folder = Path(spec.path or "").expanduser()
+    return open_folder(spec, folder) if spec.path and folder.is_dir() else None

@@ -80,7 +80,7 @@ class BaseSplit(ABC):
     def suffix(self) -> str:
         """File name suffix of the format that :meth:`save` writes."""
         first = self._identity.files[0].name if self._identity else ""
-        return next((suffix for suffix in MIRROR_SUFFIXES if first.endswith(suffix)), Path(first).suffix)
+        return next((suffix for suffix in MIRROR_SUFFIXES if first.endswith(suffix)), ".parquet")
 
     def save(self, target: Path) -> None:
         """Write all rows to a file, unchanged; an OSError where that fails, a DataError where it is not possible."""

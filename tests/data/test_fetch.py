@@ -73,13 +73,15 @@ def test_what_cannot_be_had_is_reported_after_the_rest_is_written(source_mirror:
     assert len(DataSource(out, offline=True).load(B, "test")) == 1
 
 
-def test_local_files_are_not_mirrored(tmp_path: Path) -> None:
-    file = tmp_path / "a.jsonl"
+def test_local_files_are_passed_over_unless_they_are_missing(tmp_path: Path) -> None:
+    file = tmp_path / "folder/train.jsonl"
+    file.parent.mkdir()
     file.write_text('{"n": 1}\n')
-    spec = DatasetSpec("json", None, {"data_files": str(file)})
-    with pytest.raises(DataError) as caught:
-        fetch([(spec, ["train"])], DataSource(), tmp_path / "out")
-    assert "local files" in caught.value.problems[0].message
+    files, folder = DatasetSpec("json", None, {"data_files": str(file)}), DatasetSpec(str(file.parent))
+    assert fetch([(files, ["train"]), (folder, ["train"])], DataSource(), tmp_path / "out") == ()
+    file.unlink()
+    with pytest.raises(DataError, match="1 of 1 splits"):
+        fetch([(files, ["train"])], DataSource(), tmp_path / "out")
 
 
 def test_shards_become_one_file(tmp_path: Path, write_parquet: WriteParquet) -> None:
