@@ -41,7 +41,7 @@ class MetricResult:
     n: int
     """Docs that the score is of."""
     ci: Interval | None
-    """95% interval: Wilson for means of zeros and ones, percentiles of a bootstrap where there is one, else normal."""
+    """95% interval: Wilson for means of zeros and ones, percentiles where there is a bootstrap, else normal."""
     higher_is_better: bool | None
     weighting: Literal["size", "equal"] | None = None
     """Groups only: whether tasks count by their docs or all the same. ``stderr`` is that of this very mean."""

@@ -159,6 +159,10 @@ class Bypass(Aggregation):
         return 999
 
 
+_FIELD = 1 << 31
+"""Counts up to this fit into one half of an integer."""
+
+
 class _Labels(Aggregation):
     """Pairs (gold label, predicted label) as numbers of a common list of labels."""
 
@@ -191,15 +195,15 @@ class BinaryF1(_Labels):
             some = ", ".join(map(str, sorted(self.labels)[:5]))
             raise ValueError(f"f1 needs two labels of which one is 1, there are {len(self.labels)}: {some}")
         positive = self.labels.index(1) if 1 in self.labels else -1
-        self._positives = (self.gold == positive).astype(int) + (self.predicted == positive)
-        self._hits = self._positives == 2
+        positives = (self.gold == positive).astype(int) + (self.predicted == positive)
+        # Both counts in one integer, so that a resample is gathered and added up once.
+        self._packed = positives + (positives == 2) * _FIELD
 
     def resampled(self, rows: Resamples) -> Sequence[float]:
         """See :class:`Aggregation`."""
         import numpy as np
 
-        positives = self._positives[rows].sum(axis=1)
-        hits = self._hits[rows].sum(axis=1)
+        hits, positives = np.divmod(self._packed[rows].sum(axis=1), _FIELD)
         # Counts are exact, so the order of addition is free, and the quotient is the one of scikit-learn.
         scores: list[float] = np.where(positives == 0, 0.0, 2.0 * hits / np.maximum(positives, 1)).tolist()
         return scores
@@ -213,8 +217,7 @@ class MatthewsCorrelation(_Labels):
         import numpy as np
 
         n = float(rows.shape[1])
-        gold, predicted = self._counts(self.gold[rows]), self._counts(self.predicted[rows])
-        correct = (self.gold == self.predicted)[rows].sum(axis=1)
+        gold, predicted, correct = self._counts(rows)
         # All are integers below 2**53 (n < 90 million), so only product, root and quotient round, as in scikit-learn.
         covariance = correct * n - (gold * predicted).sum(axis=1)
         variances = (n**2 - (predicted * predicted).sum(axis=1)) * (n**2 - (gold * gold).sum(axis=1))
@@ -222,13 +225,16 @@ class MatthewsCorrelation(_Labels):
         scores: list[float] = np.where(constant, 0.0, covariance / np.sqrt(np.where(constant, 1.0, variances))).tolist()
         return scores
 
-    def _counts(self, labels: Resamples) -> Any:
-        """How often each label occurs in each row, as floats."""
+    def _counts(self, rows: Resamples) -> Any:
+        """Of each resample: how often each label is gold, how often each is predicted, how many are right."""
         import numpy as np
 
-        k, n_rows = len(self.labels), len(labels)
-        shifted = labels + (np.arange(n_rows) * k)[:, None]
-        return np.bincount(shifted.ravel(), minlength=n_rows * k).reshape(n_rows, k).astype(float)
+        k, n_rows = len(self.labels), len(rows)
+        shift = (np.arange(n_rows) * (2 * k))[:, None]
+        cells = [self.gold[rows] + shift, self.predicted[rows] + (shift + k)]
+        counts = sum(np.bincount(c.ravel(), minlength=n_rows * 2 * k) for c in cells)
+        counts = np.asarray(counts, dtype=float).reshape(n_rows, 2, k)
+        return counts[:, 0], counts[:, 1], (self.gold == self.predicted)[rows].sum(axis=1)
 
 
 SIMPLE: Mapping[str, type[Aggregation]] = {

@@ -7,8 +7,8 @@ picks one of several answers, it also picks what is said about that answer.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 Status = Literal["matched", "no_match", "ambiguous"]
@@ -50,11 +50,12 @@ class Item(NamedTuple):
         return Item(value, None if status == "no_match" else span, worst)
 
 
-class Candidate(NamedTuple):
-    """One match of a pattern: the text it stands for, and where that begins."""
+class Found(NamedTuple):
+    """The match that was chosen: the text it stands for, and where that begins."""
 
     raw: str
     offset: int
+    status: Status
 
     @property
     def text(self) -> str:
@@ -72,24 +73,26 @@ class Candidate(NamedTuple):
         return self.start + len(self.text)
 
 
-def candidates(pattern: re.Pattern[str], text: str) -> list[Candidate]:
-    """All matches as ``findall`` sees them; of several groups the first that is not empty counts."""
-    found = []
-    for match in pattern.finditer(text):
-        groups = range(1, pattern.groups + 1) if pattern.groups else (0,)
-        group = next((g for g in groups if match.group(g)), None)
-        found.append(Candidate("", match.end()) if group is None else Candidate(match.group(group), match.start(group)))
-    return found
+def find(pattern: re.Pattern[str], text: str, position: int) -> Found | None:
+    """The match at ``position`` (negative: from the end) of all that ``findall`` gives; None if there is none.
 
-
-def select(found: Sequence[Candidate], position: int) -> tuple[Candidate | None, Status]:
-    """The candidate at ``position`` (negative: from the end) and what to call the extraction.
-
-    A position that does not exist, or a match of nothing, is ``no_match``.
+    Of several groups the first that is not empty counts. A match of nothing but white space is ``no_match``; one beside
+    which there are different ones is ``ambiguous``.
     """
-    if not -len(found) <= position < len(found):
-        return None, "no_match"
-    chosen = found[position]
-    if not chosen.text:
-        return chosen, "no_match"
-    return chosen, "ambiguous" if len({c.text for c in found if c.text}) > 1 else "matched"
+    matches = pattern.findall(text)
+    if not -len(matches) <= position < len(matches):
+        return None
+    raw = _first_group(matches[position])
+    chosen = raw.strip()
+    if not chosen:
+        return Found(raw, 0, "no_match")
+    others = (_first_group(match).strip() for match in matches)
+    ambiguous = any(other and other != chosen for other in others)
+    # findall is fast and finditer knows the places, so only the chosen match is looked up again.
+    match = next(islice(pattern.finditer(text), position % len(matches), None))
+    group = next((g for g in range(1, pattern.groups + 1) if match.group(g)), 0)
+    return Found(raw, match.start(group), "ambiguous" if ambiguous else "matched")
+
+
+def _first_group(match: str | tuple[str, ...]) -> str:
+    return match if isinstance(match, str) else next((group for group in match if group), "")

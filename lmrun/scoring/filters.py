@@ -18,7 +18,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Protocol, TypeAlias
 
 from lmrun.errors import TaskError
-from lmrun.scoring.extraction import Candidate, Item, candidates, select
+from lmrun.scoring.extraction import Item, find
 from lmrun.scoring.spec import FilterSpec, FilterStep
 
 State: TypeAlias = "list[Item] | Item"
@@ -165,12 +165,13 @@ class Regex:
 
     def _extract(self, item: Item) -> Item:
         text = item.value if isinstance(item.value, str) else ""
-        chosen, status = select(candidates(self.pattern, text), self.group_select)
-        if chosen is None:
-            return item.then(self.fallback, None, status)
-        if not chosen.raw and self.pattern.groups > 1:
-            return item.then(self.fallback.strip() if isinstance(self.fallback, str) else self.fallback, None, status)
-        return item.then(chosen.text, item.part(chosen.start, chosen.end), status)
+        found = find(self.pattern, text, self.group_select)
+        if found is None:
+            return item.then(self.fallback, None, "no_match")
+        if not found.raw and self.pattern.groups > 1:
+            fallback = self.fallback.strip() if isinstance(self.fallback, str) else self.fallback
+            return item.then(fallback, None, "no_match")
+        return item.then(found.text, item.part(found.start, found.end), found.status)
 
 
 @dataclass(frozen=True)
@@ -215,15 +216,12 @@ class MultiChoiceRegex:
         raw = item.value if isinstance(item.value, str) else ""
         for pattern, names, cleaned in steps:
             text = self._clean(raw) if cleaned else raw
-            chosen, status = select(candidates(pattern, text), self.group_select)
-            if chosen is not None and chosen.text:
-                span = self._span(item, chosen, same_places=len(text) == len(raw) and text.lower() == raw.lower())
-                return item.then(names.get(chosen.text, chosen.text), span, status)
+            found = find(pattern, text, self.group_select)
+            if found is not None and found.text:
+                same_places = len(text) == len(raw) and text.lower() == raw.lower()
+                span = item.part(found.start, found.end) if same_places else None
+                return item.then(names.get(found.text, found.text), span, found.status)
         return item.then(self.fallback, None, "no_match")
-
-    @staticmethod
-    def _span(item: Item, chosen: Candidate, *, same_places: bool) -> tuple[int, int] | None:
-        return item.part(chosen.start, chosen.end) if same_places else None
 
     def _clean(self, text: str) -> str:
         for regex in self.regexes_to_ignore or ():
