@@ -1,0 +1,107 @@
+"""A run survives being killed at any moment: it is continued, loses at most one batch per kill, and ends the same.
+
+``LMRUN_KILLS=20`` makes the proof run out of the quick one.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lmrun.bundled import demo_model_dir
+from tests.faults.runs import PATIENCE, Workload, kill, write_tasks
+
+pytestmark = pytest.mark.timeout(3600)
+
+KILLS = int(os.environ.get("LMRUN_KILLS", "3"))
+SCRIPTED = {"backend": "scripted", "model": "stub", "batch_size": 8, "latency": 0.03}
+DEMO = {"backend": "hf", "model": "bundled:demo", "device": "cpu", "dtype": "float32"}
+
+
+@pytest.fixture(scope="module", params=["scripted", "demo"])
+def model(request: pytest.FixtureRequest) -> Mapping[str, Any]:
+    if request.param == "scripted":
+        return SCRIPTED
+    if not (demo_model_dir() / "config.json").is_file():
+        pytest.skip("there is no demo model here")
+    pytest.importorskip("torch")
+    return DEMO
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tasks(tmp_path_factory.mktemp("tasks"))
+
+
+def test_killed_runs_end_like_an_uninterrupted_one(model: Mapping[str, Any], tasks: Path, tmp_path: Path) -> None:
+    whole = Workload(tmp_path / "whole", model, tasks)
+    whole.finish()
+    total = whole.computed()
+
+    killed = Workload(tmp_path / "killed", model, tasks)
+    kills = _kill_and_resume(killed, total, KILLS if model is SCRIPTED or KILLS > 3 else 1)
+    assert kills > 0
+    assert killed.results() == whole.results()
+    assert killed.samples() == whole.samples()
+
+    sizes = killed.batches()
+    assert sum(whole.batches()) == total, "an uninterrupted run asks nothing twice"
+    assert killed.computed() == total
+    repeated = sum(sizes) - total
+    assert 0 <= repeated <= kills * max(sizes), f"{repeated} requests computed twice after {kills} kills"
+
+
+def _kill_and_resume(work: Workload, total: int, kills: int) -> int:
+    """Kill at random points of progress, and at random times in between; then let it finish. Returns the kills."""
+    chance = random.Random(2024)
+    done = 0
+    for aim in sorted(chance.randrange(1, total) for _ in range(kills)):
+        process = work.start()
+        if chance.random() < 0.7:
+            work.wait_for(process, aim)
+            time.sleep(chance.uniform(0.0, 0.08))
+        else:  # also while it starts, plans and renders
+            time.sleep(chance.uniform(0.1, 2.0))
+        done += kill(process)
+    work.finish()
+    return done
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_ends_cleanly_and_says_how_to_go_on(name: str, tasks: Path, tmp_path: Path) -> None:
+    work = Workload(tmp_path / "run", {**SCRIPTED, "latency": 0.1}, tasks)
+    process = work.start()
+    work.wait_for(process, 1)
+    process.send_signal(signal.Signals[name])
+    assert process.wait(timeout=PATIENCE) == 130
+    assert "resume" in work.stderr().lower()
+    assert "Traceback" not in work.stderr()
+    before = work.computed()
+    assert before > 0
+    work.finish()
+    assert len(work.runs()) == 1, "the second start continues the first"
+    assert sum(work.batches()) - work.computed() <= max(work.batches())
+
+
+def test_two_runs_share_one_cache_at_the_same_time(tasks: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache.db"
+    works = [Workload(tmp_path / name, SCRIPTED, tasks, name, cache) for name in ("first", "second")]
+    processes = [work.start() for work in works]
+    codes = [process.wait(timeout=PATIENCE) for process in processes]
+    assert codes == [0, 0], "\n".join(work.stderr()[-2000:] for work in works)
+    assert works[0].results() == works[1].results()
+    db = sqlite3.connect(cache)
+    assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    db.close()
+    third = Workload(tmp_path / "third", SCRIPTED, tasks, "third", cache)
+    third.finish()
+    assert third.batches() == [], "what two runs have answered a third one does not ask"
+    assert third.results() == works[0].results()
