@@ -40,8 +40,8 @@ def fetch(
 ) -> tuple[FetchedSplit, ...]:
     """Write the named splits of each dataset into the mirror ``out``, and list them in its ``MANIFEST.json``.
 
-    Datasets of local files have no place in a mirror and are passed over. What ``out`` already holds stays. Everything that can be had is written, and listed, before a DataError reports all
-    that could not.
+    Datasets of local files have no place in a mirror and are passed over. What ``out`` already holds stays. Everything
+    that can be had is written, and listed, before a DataError reports all that could not.
     """
     out.mkdir(parents=True, exist_ok=True)
     fetched: list[FetchedSplit] = []
