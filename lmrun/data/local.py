@@ -90,7 +90,7 @@ def open_split(
         if name not in _OPTIONS[kind]:
             raise DataError(
                 f"{files[0]}: dataset_kwargs.{name} is not supported for {kind} files",
-                hint=did_you_mean(name, sorted(_OPTIONS[kind])) or f"{kind} files take no options",
+                hint=did_you_mean(name, _OPTIONS[kind]) or f"supported: {', '.join(sorted(_OPTIONS[kind])) or 'none'}",
             )
     if kind == "parquet":
         return ParquetSplit(files, revision)

@@ -13,13 +13,9 @@ _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``"did you mean 'x'?"`` for the known name nearest to ``name``, else the known names, else an empty text."""
-    names = list(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if close:
-        return f"did you mean {close[0]!r}?"
-    shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-    return f"there is: {shown}" if names else ""
+    """``"did you mean 'x'?"`` for the known name nearest to ``name``; an empty text where none is near."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else ""
 
 
 def missing_split(dataset: str, split: str, available: Iterable[str]) -> DataError:

@@ -86,8 +86,7 @@ class Mirror:
         same_name = [one for one in known if one.rpartition("/")[2] == path.rpartition("/")[2]]
         if same_name:
             return f"did you mean {same_name[0]!r}?"
-        hint = did_you_mean(path, known)
-        return hint if hint.startswith("did") else ""
+        return did_you_mean(path, known)
 
     def _folder(self, spec: DatasetSpec) -> Path | None:
         path = str(spec.path)
