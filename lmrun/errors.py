@@ -16,6 +16,7 @@ traceback for one of these.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -103,3 +104,11 @@ class BackendError(LmrunError):
     """A backend or a model could not start."""
 
     exit_code = ExitCode.BACKEND_FAILED
+
+
+def did_you_mean(name: object, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """A hint with the known names nearest to ``name``; None where none is near."""
+    import difflib
+
+    near = difflib.get_close_matches(str(name), sorted(set(known)), n=2, cutoff=cutoff)
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else None

@@ -25,5 +25,10 @@ def init(
     if path.exists():
         raise ManifestError(f"{path} exists already", hint="name another file: lmrun init OTHER.toml")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(scaffold(path.stem, model, backend, task or ["demo"]), encoding="utf-8")
+    path.write_text(scaffold(path.stem, _absolute(model), backend, task or ["demo"]), encoding="utf-8")
     sys.stdout.write(f"{path} written. Next: lmrun validate {path} && lmrun batch {path}\n")
+
+
+def _absolute(model: str) -> str:
+    """A folder as the manifest must name it: its relative paths count from where the manifest stands."""
+    return str(Path(model).absolute()) if Path(model).is_dir() else model

@@ -74,9 +74,7 @@ def _results(reader: RunReader, *, json: bool) -> None:
 
 def _check_names(reader: RunReader, query: SampleQuery) -> None:
     """A misspelt model or task must not look like "nothing fits"."""
-    import difflib
-
-    from lmrun.errors import RunError
+    from lmrun.errors import RunError, did_you_mean
 
     jobs = reader.jobs()
     for what, asked, known in (
@@ -84,9 +82,6 @@ def _check_names(reader: RunReader, query: SampleQuery) -> None:
         ("task", query.task, [name for j in jobs for name in (j.label, j.task)]),
     ):
         if asked is not None and asked not in known:
-            near = difflib.get_close_matches(asked, known, n=1)
             names = ", ".join(dict.fromkeys(known))
-            raise RunError(
-                f"the run {reader.run.id} has no {what} {asked!r}",
-                hint=f"did you mean {near[0]!r}?" if near else f"it has: {names[:300]}",
-            )
+            hint = did_you_mean(asked, known) or f"it has: {names[:300]}"
+            raise RunError(f"the run {reader.run.id} has no {what} {asked!r}", hint=hint)

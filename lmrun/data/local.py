@@ -9,9 +9,9 @@ from typing import Any
 
 from lmrun.data.arrow import CsvSplit, ParquetSplit
 from lmrun.data.lines import JsonSplit, TextSplit
-from lmrun.data.lookup import config_folder, config_names, did_you_mean, missing_config, missing_split, split_files
+from lmrun.data.lookup import config_folder, config_names, missing_config, missing_split, split_files
 from lmrun.data.split import BaseSplit, DatasetSpec
-from lmrun.errors import DataError
+from lmrun.errors import DataError, did_you_mean
 
 FORMATS = {
     ".parquet": "parquet",

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from lmrun.errors import DataError
+from lmrun.errors import DataError, did_you_mean
 
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``"did you mean 'x'?"`` for the known name nearest to ``name``; an empty text where none is near."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"did you mean {close[0]!r}?" if close else ""
 
 
 def missing_split(dataset: str, split: str, available: Iterable[str]) -> DataError:
@@ -23,7 +16,7 @@ def missing_split(dataset: str, split: str, available: Iterable[str]) -> DataErr
     names = list(available)
     return DataError(
         f"dataset {dataset} has no split {split!r}; its splits: {', '.join(names) or 'none'}",
-        hint=did_you_mean(split, names) or None,
+        hint=did_you_mean(split, names),
     )
 
 
@@ -37,7 +30,7 @@ def missing_config(dataset: str, config: str | None, available: Iterable[str], w
         )
     return DataError(
         f"dataset {dataset!r} in {where} has no config {config!r}; its configs: {listed or 'none'}",
-        hint=did_you_mean(config, names) or None,
+        hint=did_you_mean(config, names),
     )
 
 

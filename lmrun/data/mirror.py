@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from lmrun.data.local import LOCAL_BUILDERS, FileDataset, is_remote
-from lmrun.data.lookup import config_folder, config_names, did_you_mean, missing_config, split_files
+from lmrun.data.lookup import config_folder, config_names, missing_config, split_files
 from lmrun.data.split import MIRROR_SUFFIXES, DatasetSpec
-from lmrun.errors import DataError, Location, Problem
+from lmrun.errors import DataError, Location, Problem, did_you_mean
 from lmrun.requests import canonical_json
 
 MANIFEST = "MANIFEST.json"
@@ -78,7 +78,7 @@ class Mirror:
         revision = self._revision(folder.relative_to(self.root).as_posix(), found.name)
         return FileDataset(str(spec), split_files(found, MIRROR_SUFFIXES), revision=revision)
 
-    def suggest(self, path: str) -> str:
+    def suggest(self, path: str) -> str | None:
         """A "did you mean" among the datasets of the mirror, also for a hub id written without its organisation."""
         known = sorted(
             "/".join(p.relative_to(self.root).parts) for p in self.root.glob("*/*") if not p.name.startswith(("_", "."))

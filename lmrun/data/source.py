@@ -82,7 +82,7 @@ class DataSource:
 
     def _not_offline(self, spec: DatasetSpec) -> DataError:
         where = [f"the local folder {str(spec.path)!r}"]
-        suggestion = ""
+        suggestion: str | None = None
         if self._mirror is None:
             where.append("no mirror is set ([data] mirror, or --mirror)")
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from lmrun import bundled
 from lmrun.data import DataSource
-from lmrun.errors import ManifestError
+from lmrun.errors import ManifestError, did_you_mean
 from lmrun.manifest import Manifest, Run, load_manifest
 from lmrun.tasks import TaskCatalog
 
@@ -46,9 +45,9 @@ def manifest_path(name: str) -> Path:
     if path.suffix in ("", ".toml") and path.stem in inside and path.parent.name in ("", "configs"):
         return inside[path.stem]
     folder = path.parent if path.parent.is_dir() else Path()
-    near = difflib.get_close_matches(path.name, [p.name for p in folder.glob("*.toml")] + list(inside), n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"bundled manifests: {', '.join(sorted(inside))}; or `lmrun init`"
-    raise ManifestError(f"there is no manifest {name!r}", hint=hint)
+    hint = did_you_mean(path.name, [*(p.name for p in folder.glob("*.toml")), *inside])
+    bundle = f"bundled manifests: {', '.join(sorted(inside))}; or make one with `lmrun init`"
+    raise ManifestError(f"there is no manifest {name!r}", hint=hint or bundle)
 
 
 def open_manifest(name: str, overrides: Overrides) -> Manifest:

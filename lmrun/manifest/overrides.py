@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lmrun.errors import Problem
+from lmrun.errors import Problem, did_you_mean
 from lmrun.manifest import toml
 from lmrun.manifest.include import entry_name
 from lmrun.manifest.secrets import is_secret
-from lmrun.manifest.tree import Node, Place, did_you_mean, unplaced
+from lmrun.manifest.tree import Node, Place, unplaced
 
 _PART = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([^.="'\s]+))\s*""")
 _EXPECTED = "key=value, for example defaults.limit=10, models.0.dtype=float32 or tasks.*.num_fewshot=5"

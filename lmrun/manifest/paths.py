@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from lmrun.errors import Problem
-from lmrun.manifest.tree import Node, did_you_mean
+from lmrun.errors import Problem, did_you_mean
+from lmrun.manifest.tree import Node
 
 BUNDLED_MODELS = ("bundled:demo",)
 _YAML = (".yaml", ".yml")

@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from lmrun.errors import Problem
+from lmrun.errors import Problem, did_you_mean
 from lmrun.manifest.schema import MANY, ONE, PLUGIN, SECTIONS, TAGS, ManifestFile
-from lmrun.manifest.tree import Node, did_you_mean
+from lmrun.manifest.tree import Node
 
 _MODELS, _TASKS = "models", "tasks"
 _SHOWN_LENGTH = 60

@@ -6,14 +6,13 @@ found wrong later can be shown where the user wrote it.
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from lmrun.errors import Location, Problem
+from lmrun.errors import Location, Problem, did_you_mean
 from lmrun.manifest import toml
 from lmrun.manifest.positions import Lines, TomlPath, scan
 
@@ -80,12 +79,6 @@ class UnreadableError(Exception):
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.message)
         self.problem = problem
-
-
-def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """A hint with the known names nearest to ``name``; None when nothing is near."""
-    near = difflib.get_close_matches(name, sorted(known), n=2, cutoff=cutoff)
-    return f"did you mean {' or '.join(f'`{match}`' for match in near)}?" if near else None
 
 
 def read_tree(file: Path) -> Node:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator
 
-from lmrun.errors import Problem, TaskError
+from lmrun.errors import Problem, TaskError, did_you_mean
 from lmrun.scoring.aggregate import AGGREGATIONS, aggregation_name
 from lmrun.scoring.corpus import CORPUS_AGGREGATIONS, PACKAGE, is_installed
 from lmrun.scoring.filters import build_pipeline
@@ -54,7 +53,4 @@ def _metric_problems(metric: MetricSpec) -> Iterator[Problem]:
 
 
 def _unknown(what: str, name: str, known: list[str]) -> Problem:
-    near = difflib.get_close_matches(name, known, n=1)
-    return Problem(
-        f"unknown {what} {name!r}", expected=", ".join(known), hint=f"did you mean {near[0]!r}?" if near else None
-    )
+    return Problem(f"unknown {what} {name!r}", expected=", ".join(known), hint=did_you_mean(name, known))

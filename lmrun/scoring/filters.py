@@ -9,7 +9,6 @@ handed on.
 
 from __future__ import annotations
 
-import difflib
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
 from typing import Any, ClassVar, Protocol, TypeAlias
 
-from lmrun.errors import TaskError
+from lmrun.errors import TaskError, did_you_mean
 from lmrun.scoring.extraction import Item, find
 from lmrun.scoring.spec import FilterSpec, FilterStep
 
@@ -301,11 +300,8 @@ def build_filter(step: FilterStep) -> Filter:
     """The filter that a step names. Raises :class:`~lmrun.errors.TaskError` for an unknown name or argument."""
     factory = FILTERS.get(step.function)
     if factory is None:
-        near = difflib.get_close_matches(step.function, FILTERS, n=1)
-        raise TaskError(
-            f"unknown filter {step.function!r}",
-            hint=f"did you mean {near[0]!r}?" if near else f"filters: {', '.join(FILTERS)}",
-        )
+        hint = did_you_mean(step.function, FILTERS) or f"filters: {', '.join(FILTERS)}"
+        raise TaskError(f"unknown filter {step.function!r}", hint=hint)
     known = {f.name: f for f in fields(factory)}  # type: ignore[arg-type]
     if unknown := [name for name in step.kwargs if name not in known]:
         takes = ", ".join(known) or "no arguments"

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from lmrun.errors import Location, Problem, TaskError
+from lmrun.errors import Location, Problem, TaskError, did_you_mean
 from lmrun.requests import canonical_json
-from lmrun.tasks.problems import did_you_mean, listing
+from lmrun.tasks.problems import listing
 from lmrun.tasks.yaml import FunctionRef, YamlMapping
 
 OutputType = Literal["loglikelihood", "loglikelihood_rolling", "multiple_choice", "generate_until"]

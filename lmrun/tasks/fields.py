@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lmrun.errors import Location, TaskError
+from lmrun.errors import Location, TaskError, did_you_mean
 from lmrun.tasks.config import TaskConfig
-from lmrun.tasks.problems import did_you_mean, listing, task_error
+from lmrun.tasks.problems import listing, task_error
 from lmrun.tasks.template import TemplateError, render
 
 Doc = Mapping[str, Any]

@@ -7,14 +7,6 @@ from collections.abc import Iterable
 from lmrun.errors import Location, Problem, TaskError
 
 
-def did_you_mean(name: object, options: Iterable[str]) -> str | None:
-    """A hint that names the options closest to ``name``, or None where nothing is close."""
-    import difflib
-
-    close = difflib.get_close_matches(str(name), list(options), n=3, cutoff=0.6)
-    return f"did you mean {' or '.join(repr(c) for c in close)}?" if close else None
-
-
 def listing(names: Iterable[str], limit: int = 12) -> str:
     """Names as text for an "expected" line, cut where it gets too long to read."""
     shown = list(names)

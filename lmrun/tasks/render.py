@@ -53,7 +53,8 @@ class Renderer:
         self._num_fewshot = task.num_fewshot(settings)
         self._generation = as_json(task.generation(settings))
         self._seed = settings.seed if is_sampled(self._generation) else None
-        self._sampler = self._make_sampler() if self._num_fewshot else None
+        has_prompt = task.output_type != "loglikelihood_rolling"
+        self._sampler = self._make_sampler() if self._num_fewshot and has_prompt else None
         self._excludes = self._config.fewshot_config.split == self._config.test_split
         self._delimiter = self._continuation_delimiter()
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from lmrun.errors import Problem, TaskError
+from lmrun.errors import Problem, TaskError, did_you_mean
 from lmrun.tasks.builtin_docs import BUILTIN_DOCS, PREFIX
 from lmrun.tasks.config import TaskConfig
 from lmrun.tasks.fewshot import SAMPLERS
-from lmrun.tasks.problems import did_you_mean, listing
+from lmrun.tasks.problems import listing
 from lmrun.tasks.template import TemplateError, check_template
 from lmrun.tasks.yaml import FunctionRef, contains_function
 

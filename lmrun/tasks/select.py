@@ -13,10 +13,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from lmrun.errors import Location, Problem, TaskError
+from lmrun.errors import Location, Problem, TaskError, did_you_mean
 from lmrun.tasks.config import TaskConfig, task_config
 from lmrun.tasks.index import Entry, TaskIndex, entry_of_file
-from lmrun.tasks.problems import did_you_mean, listing, task_error
+from lmrun.tasks.problems import listing, task_error
 from lmrun.tasks.yaml import FunctionRef, YamlMapping, load_yaml, merge_includes
 
 _GROUP_KEYS = ("group", "group_alias", "task", "aggregate_metric_list", "metadata")

@@ -129,6 +129,8 @@ class Task:
     @property
     def _fewshot_split(self) -> str | None:
         config, fewshot = self.task_config, self.task_config.fewshot_config
+        if self.output_type == "loglikelihood_rolling":
+            return None  # it has no prompt
         if fewshot.split is not None:
             return fewshot.split
         if fewshot.samples is not None:

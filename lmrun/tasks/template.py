@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
-from lmrun.tasks.problems import did_you_mean, listing
+from lmrun.errors import did_you_mean
+from lmrun.tasks.problems import listing
 
 if TYPE_CHECKING:
     from jinja2 import Template

@@ -30,35 +30,35 @@ BROKEN: dict[str, tuple[str, list[Found]]] = {
     # --- unknown keys and tables
     "unknown key at the top": (
         'nane = "x"\n' + GOOD,
-        [Found((1, 1), "unknown key `nane`", "one of name, include", "did you mean `name`?")],
+        [Found((1, 1), "unknown key `nane`", "one of name, include", "did you mean 'name'?")],
     ),
     "unknown key in a model": (
         MODEL + 'dtipe = "auto"\n' + TASK,
-        [Found((4, 1), "unknown key `dtipe` in [[models]]", "dtype, device", "did you mean `dtype`?")],
+        [Found((4, 1), "unknown key `dtipe` in [[models]]", "dtype, device", "did you mean 'dtype'?")],
     ),
     "unknown key in a task": (
         GOOD + "  num_fewshots = 5\n",
-        [Found((6, 3), "unknown key `num_fewshots` in [[tasks]]", "num_fewshot,", "did you mean `num_fewshot`?")],
+        [Found((6, 3), "unknown key `num_fewshots` in [[tasks]]", "num_fewshot,", "did you mean 'num_fewshot'?")],
     ),
     "unknown key in defaults": (
         GOOD + "[defaults]\nlimits = 5\n",
-        [Found((7, 1), "unknown key `limits` in [defaults]", "seed, limit", "did you mean `limit`?")],
+        [Found((7, 1), "unknown key `limits` in [defaults]", "seed, limit", "did you mean 'limit'?")],
     ),
     "unknown key by a dotted key": (
         "run.cash = 1\n" + GOOD,
-        [Found((1, 5), "unknown key `cash` in [run]", "runs_dir, cache", "did you mean `cache`?")],
+        [Found((1, 5), "unknown key `cash` in [run]", "runs_dir, cache", "did you mean 'cache'?")],
     ),
     "unknown key within an inline table": (
         'data = { offline = true, miror = "x" }\n' + GOOD,
-        [Found((1, 26), "unknown key `miror` in [data]", "mirror, offline", "did you mean `mirror`?")],
+        [Found((1, 26), "unknown key `miror` in [data]", "mirror, offline", "did you mean 'mirror'?")],
     ),
     "unknown table": (
         GOOD + "[dat]\noffline = true\n",
-        [Found((6, 2), "unknown table `dat`", "tasks_path, data, run", "did you mean `data`?")],
+        [Found((6, 2), "unknown table `dat`", "tasks_path, data, run", "did you mean 'data'?")],
     ),
     "unknown array of tables": (
         GOOD + '[[task]]\nname = "x"\n[[task]]\nname = "y"\n',
-        [Found((6, 3), "unknown table `task`", "models, tasks", "did you mean `tasks`?")],
+        [Found((6, 3), "unknown table `task`", "models, tasks", "did you mean 'tasks'?")],
     ),
     "key of another table": (
         "limit = 5\n" + GOOD,
@@ -119,7 +119,7 @@ BROKEN: dict[str, tuple[str, list[Found]]] = {
     ),
     "unknown dtype": (
         MODEL + 'dtype = "bfloat61"\n' + TASK,
-        [Found((4, 9), '`dtype` cannot be "bfloat61"', '"auto", "float32"', "did you mean `bfloat16`")],
+        [Found((4, 9), '`dtype` cannot be "bfloat61"', '"auto", "float32"', "did you mean 'bfloat16'")],
     ),
     "dtype by its short name": (
         MODEL + 'dtype = ["float32", "fp16"]\n' + TASK,
@@ -186,7 +186,7 @@ BROKEN: dict[str, tuple[str, list[Found]]] = {
     # --- backends
     "backend with a typing error": (
         '[[models]]\nbackend = "scriptd"\nmodel = "x"\ndtype = "auto"\n' + TASK,
-        [Found((2, 11), '`backend` cannot be "scriptd"', '"hf", ', "did you mean `scripted`")],
+        [Found((2, 11), '`backend` cannot be "scriptd"', '"hf", ', "did you mean 'scripted'")],
     ),
     "backend that is not installed": (
         '[[models]]\nbackend = "openai-chat"\nmodel = "x"\nbase_url = "http://h"\n' + TASK,
@@ -259,11 +259,11 @@ BROKEN: dict[str, tuple[str, list[Found]]] = {
     ),
     "missing folder of tasks": (
         GOOD + '[tasks_path]\npaths = ["my_task"]\n',
-        [Found((7, 10), "my_task does not exist", "an existing folder", "did you mean `my_tasks`?")],
+        [Found((7, 10), "my_task does not exist", "an existing folder", "did you mean 'my_tasks'?")],
     ),
     "missing task YAML": (
         MODEL + '[[tasks]]\nname = ["demo", "my_tasks/x.yml"]\n',
-        [Found((5, 17), "my_tasks/x.yml", "the path of a task YAML", "did you mean `x.yaml`?")],
+        [Found((5, 17), "my_tasks/x.yml", "the path of a task YAML", "did you mean 'x.yaml'?")],
     ),
     "missing model folder": (
         '[[models]]\nbackend = "hf"\nmodel = "./my_model"\n' + TASK,
@@ -275,7 +275,7 @@ BROKEN: dict[str, tuple[str, list[Found]]] = {
     ),
     "unknown bundled model": (
         '[[models]]\nbackend = "hf"\nmodel = "bundled:dmeo"\n' + TASK,
-        [Found((3, 9), "no bundled model is called `bundled:dmeo`", "bundled:demo", "did you mean `bundled:demo`?")],
+        [Found((3, 9), "no bundled model is called `bundled:dmeo`", "bundled:demo", "did you mean 'bundled:demo'?")],
     ),
     # --- includes
     "missing include": (

@@ -143,7 +143,7 @@ def test_a_file_that_is_not_there(write: Write, tmp_path: Path) -> None:
         load_manifest(tmp_path / "quickstrat.toml")
     (problem,) = caught.value.problems
     assert problem.message == "no such file"
-    assert problem.hint == "did you mean `quickstart.toml`?"
+    assert problem.hint == "did you mean 'quickstart.toml'?"
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"a = " + b"[" * 5000 + b"]" * 5000])

@@ -88,7 +88,7 @@ def test_paths_are_relative_to_the_current_directory(
             "models.dmeo.device=cpu",
             "there is no entry 'dmeo'",
             "a name (demo, pythia-1.4b), or *",
-            "did you mean `demo`",
+            "did you mean 'demo'",
         ),
         ("models.2.device=cpu", "there is no entry '2'", "a position from 0 to 1", None),
         ("models.0=5", "replaces a whole entry", "models.0.dtype=float32", None),
