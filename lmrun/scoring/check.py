@@ -10,6 +10,7 @@ from lmrun.scoring.aggregate import AGGREGATIONS, aggregation_name
 from lmrun.scoring.corpus import CORPUS_AGGREGATIONS, PACKAGE, is_installed
 from lmrun.scoring.filters import build_pipeline
 from lmrun.scoring.metrics import EXACT_MATCH_OPTIONS, METRICS, options, reported_name
+from lmrun.scoring.process import CHOICE_METRICS
 from lmrun.scoring.spec import MetricSpec, ScoringSpec
 
 
@@ -21,7 +22,7 @@ def required_packages(spec: ScoringSpec) -> list[str]:
 
 def check_spec(spec: ScoringSpec) -> tuple[Problem, ...]:
     """Everything that would stop the scoring of any doc: unknown names, wrong arguments, missing packages."""
-    problems = [problem for metric in spec.metrics for problem in _metric_problems(metric)]
+    problems = [p for metric in spec.metrics for p in (*_metric_problems(metric), *_value_problems(spec, metric))]
     names = [reported_name(metric) for metric in spec.metrics]
     for name in sorted({n for n in names if names.count(n) > 1}):
         problems.append(Problem(f"two metrics are reported as {name!r}", hint="state another name with `as:`"))
@@ -50,6 +51,34 @@ def _metric_problems(metric: MetricSpec) -> Iterator[Problem]:
             re.compile(regex)
         except re.error as error:
             yield Problem(f"exact_match: {regex!r} is not a regular expression: {error}")
+
+
+def _value_problems(spec: ScoringSpec, metric: MetricSpec) -> Iterator[Problem]:
+    """A metric whose values its aggregation cannot take would be found out only after the last doc."""
+    kind, pairs = aggregation_name(metric), _gives_pairs(spec, metric.name)
+    known = metric.name in METRICS and kind in AGGREGATIONS
+    if not known or pairs is None or kind == "bypass" or pairs == (kind in _OF_PAIRS):
+        return
+    gives, targets = "a pair" if pairs else "one number", "several targets" if spec.multiple_target else "one target"
+    yield Problem(
+        f"metric {metric.name} gives {gives} for each doc of this task, which the aggregation {kind} cannot take",
+        hint=f"a {spec.output_type} task with {targets} needs another metric or aggregation",
+    )
+
+
+_OF_PAIRS = {"weighted_perplexity", "bits_per_byte", "brier_score", "f1", "matthews_corrcoef", *CORPUS_AGGREGATIONS}
+
+
+def _gives_pairs(spec: ScoringSpec, metric: str) -> bool | None:
+    """Whether a metric's values are pairs; None where the output type does not give this metric."""
+    if spec.output_type == "generate_until":
+        single = spec.has_choices or not spec.multiple_target
+        return single and metric not in ("exact_match", "bypass")
+    if spec.output_type == "multiple_choice":
+        return metric in ("f1", "mcc", "brier_score", "likelihood") if metric in CHOICE_METRICS else None
+    if spec.output_type == "loglikelihood":
+        return False if metric in ("perplexity", "acc") else None
+    return True if metric in ("word_perplexity", "byte_perplexity", "bits_per_byte") else None
 
 
 def _unknown(what: str, name: str, known: list[str]) -> Problem:

@@ -154,7 +154,7 @@ class _Choices:
         return true_mass(self.logprobs, labels)
 
 
-_CHOICE_METRICS: Mapping[str, Callable[[_Choices], Any]] = {
+CHOICE_METRICS: Mapping[str, Callable[[_Choices], Any]] = {
     "acc": _Choices.acc,
     "f1": _Choices.label_pair,
     "mcc": _Choices.label_pair,
@@ -171,7 +171,7 @@ _CHOICE_METRICS: Mapping[str, Callable[[_Choices], Any]] = {
 def _multiple_choice(spec: ScoringSpec, facts: DocFacts, results: Sequence[Any]) -> Values:
     doc = _Choices(spec, facts, results)
     names = {m.name: reported_name(m) for m in spec.metrics}
-    return {names[name]: value(doc) for name, value in _CHOICE_METRICS.items() if name in names}
+    return {names[name]: value(doc) for name, value in CHOICE_METRICS.items() if name in names}
 
 
 # -- generation --------------------------------------------------------------------------------------------------------

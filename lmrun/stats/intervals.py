@@ -37,9 +37,12 @@ def normal_interval(value: float, stderr: float, bounds: Interval | None = None)
     return max(bounds[0], low), min(bounds[1], high)
 
 
-def percentile_interval(replicates: Sequence[float]) -> Interval:
-    """The 2.5% and 97.5% quantiles of bootstrap replicates (Efron 1979)."""
-    import numpy as np
+def percentile_interval(replicates: Sequence[float]) -> Interval | None:
+    """The 2.5% and 97.5% quantiles of bootstrap replicates (Efron 1979); None where a replicate is nan.
 
-    low, high = np.quantile(np.asarray(replicates, dtype=float), (0.025, 0.975)).tolist()
-    return low, high
+    The quantiles are replicates themselves, so that infinite ones do no harm.
+    """
+    if any(math.isnan(value) for value in replicates):
+        return None
+    ranked = sorted(replicates)
+    return ranked[math.ceil(0.025 * len(ranked)) - 1], ranked[math.ceil(0.975 * len(ranked)) - 1]
