@@ -17,6 +17,8 @@ from typing import Any, TypeAlias
 
 from lmrun.folders import cache_dir
 
+from lmrun.folders import cache_dir
+
 FORMAT = 1
 """Raise it whenever the facts kept per file change their meaning."""
 
@@ -26,7 +28,7 @@ Row: TypeAlias = list[Any]
 
 
 def default_cache_file() -> Path:
-    """``task-index.json`` in lmrun's cache folder."""
+    """``task-index.json`` in the user's cache folder for lmrun."""
     return cache_dir() / "task-index.json"
 
 
