@@ -17,8 +17,6 @@ from typing import Any, TypeAlias
 
 from lmrun.folders import cache_dir
 
-from lmrun.folders import cache_dir
-
 FORMAT = 1
 """Raise it whenever the facts kept per file change their meaning."""
 
