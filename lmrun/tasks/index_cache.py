@@ -26,7 +26,7 @@ Row: TypeAlias = list[Any]
 
 
 def default_cache_file() -> Path:
-    """``task-index.json`` in lmrun's cache folder."""
+    """``task-index.json`` in the user's cache folder for lmrun."""
     return cache_dir() / "task-index.json"
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from lmrun.errors import TaskError
+from lmrun.errors import Problem, TaskError
 from lmrun.requests import Context, Request
-from lmrun.tasks.config import as_json
+from lmrun.tasks.config import TaskConfig, as_json
 from lmrun.tasks.fewshot import FewshotSampler
-from lmrun.tasks.problems import task_error
 from lmrun.tasks.prompt import Part, PromptError, context, system_part, turn
 from lmrun.tasks.runnable import check_fewshot_runnable
 
@@ -42,6 +42,21 @@ def is_sampled(generation: Mapping[str, Any]) -> bool:
     return bool(do_sample) if do_sample is not None else (generation.get("temperature") or 0) > 0
 
 
+@contextmanager
+def at_doc(config: TaskConfig, doc_id: int) -> Iterator[None]:
+    """Name the task and the doc in what goes wrong; a sample that cannot be asked is recorded with that one line."""
+    try:
+        yield
+    except PromptError as error:
+        problems: tuple[Problem, ...] = (Problem(str(error), config.place("doc_to_text")),)
+        raise TaskError(f"task {config.task!r}, doc {doc_id}: {error}", problems=problems) from error
+    except TaskError as error:
+        said = error.problems[0].message if error.problems else error.message
+        raise TaskError(
+            f"task {config.task!r}, doc {doc_id}: {said}", hint=error.hint, problems=error.problems
+        ) from error
+
+
 class Renderer:
     """Renders the docs of a task, which have to come in order: the choice of examples goes on from doc to doc."""
 
@@ -63,22 +78,13 @@ class Renderer:
 
         Raises :class:`~lmrun.errors.TaskError` where the task does not fit the doc.
         """
-        try:
+        with at_doc(self._config, doc_id):
             requests = self._requests(doc)
-        except PromptError as error:
-            place = self._config.place("doc_to_text")
-            raise task_error(f"{self._failed} doc {doc_id}", str(error), place) from error
-        except TaskError as error:
-            raise TaskError(f"{self._failed} doc {doc_id}", hint=error.hint, problems=error.problems) from error
         return tuple(
             replace(request, sample_index=k, seed=None if self._seed is None else self._seed + k)
             for request in requests
             for k in range(self._config.repeats)
         )
-
-    @property
-    def _failed(self) -> str:
-        return f"task {self._task.name!r}: cannot write the prompt of"
 
     def _make_sampler(self) -> FewshotSampler:
         check_fewshot_runnable(self._config)

@@ -107,6 +107,7 @@ class Resolver:
     def __init__(self, index: TaskIndex) -> None:
         self._index = index
         self._entries = index.entries
+        self._plain: dict[Path, TaskConfig] = {}
 
     def resolve(self, pattern: str, base: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Selection:
         """Find what ``pattern`` names.
@@ -167,7 +168,12 @@ class Resolver:
 
     def _task(self, entry: Entry, over: YamlMapping) -> TaskConfig:
         path = entry.path or Path()
-        return task_config(load_yaml(path).under(over), path)
+        if over.values:
+            return task_config(load_yaml(path).under(over), path)
+        # A wildcard reaches most tasks several times: by name, by tags and through groups.
+        if path not in self._plain:
+            self._plain[path] = task_config(load_yaml(path), path)
+        return self._plain[path]
 
     def _group(self, name: str, own: YamlMapping, over: YamlMapping, inside: tuple[str, ...], source: Path) -> _Node:
         if name in inside[:-1]:

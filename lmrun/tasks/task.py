@@ -15,7 +15,7 @@ from lmrun.tasks.config import OutputType, TaskConfig
 from lmrun.tasks.fewshot import Pool
 from lmrun.tasks.fields import Fields
 from lmrun.tasks.problems import task_error
-from lmrun.tasks.render import PromptSettings, Renderer
+from lmrun.tasks.render import PromptSettings, Renderer, at_doc
 from lmrun.tasks.runnable import check_runnable
 
 if TYPE_CHECKING:
@@ -221,7 +221,8 @@ class Task:
     def facts(self, doc_id: int, doc: Doc) -> TaskFacts:
         """What scoring needs of a doc. Raises :class:`~lmrun.errors.TaskError` where the task does not fit it."""
         fields = self.fields
-        return TaskFacts(doc_id, doc, fields.counted_text(doc), fields.text(doc), fields.choices(doc))
+        with at_doc(self.task_config, doc_id):
+            return TaskFacts(doc_id, doc, fields.counted_text(doc), fields.text(doc), fields.choices(doc))
 
 
 def _beside(folder: Path, files: Any) -> Any:
