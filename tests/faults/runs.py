@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 240.0
 """Seconds after which a process that should have got somewhere counts as stuck."""
 _POLL = 0.005
+BATCH = 8
+"""Requests that a scripted model is handed at once."""
 
 TASKS = {
     "choice.yaml": """
@@ -88,13 +90,17 @@ class Workload:
     name: str = "faults"
     cache: Path | None = None
     """None: a cache of its own."""
-    environment: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=lambda: {"chunk": BATCH, "latency_ms": 30})
+    """Of a scripted model."""
 
     def command(self) -> list[str]:
         self.folder.mkdir(parents=True, exist_ok=True)
         manifest = self.folder / "manifest.toml"
         lines = [f'name = "{self.name}"', "[[models]]", 'name = "model"']
         lines += [f"{key} = {json.dumps(value)}" for key, value in self.model.items()]
+        if self.model["backend"] == "scripted":
+            options = {**self.options, "calls": str(self.folder / "calls.txt")}
+            lines += ["[models.options]", *(f"{key} = {json.dumps(value)}" for key, value in options.items())]
         for task in ("fault_choice", "fault_generate", "fault_rolling"):
             lines += ["[[tasks]]", f'name = "{task}"']
         lines += ["[tasks_path]", f"paths = [{json.dumps(str(self.tasks))}]", "[data]", "offline = true"]
@@ -117,7 +123,7 @@ class Workload:
 
     def _environment(self) -> dict[str, str]:
         mine = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-        return {**os.environ, **mine, **self.environment}
+        return {**os.environ, **mine}
 
     def finish(self) -> None:
         """Run to the end."""
@@ -150,19 +156,10 @@ class Workload:
                 db.close()
         return total
 
-    def batches(self) -> list[int]:
-        """Sizes of all batches that were handed to the model, also of those whose answers never came back."""
-        sizes = []
-        for run in self.runs():
-            log = run / "log.jsonl"
-            for line in log.read_text(encoding="utf-8").splitlines() if log.is_file() else []:
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError:  # the line that was being written
-                    continue
-                if row.get("event") == "batch":
-                    sizes.append(int(row["n"]))
-        return sizes
+    def asked(self) -> list[str]:
+        """Content keys of all requests that the scripted model was asked, also those whose answer never came back."""
+        calls = self.folder / "calls.txt"
+        return calls.read_text(encoding="utf-8").split() if calls.is_file() else []
 
     def wait_for(self, process: subprocess.Popen[str], answers: int) -> None:
         """Return when so many answers are on disk, or the process has ended."""
