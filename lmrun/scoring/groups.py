@@ -67,7 +67,7 @@ def _combine(metric: str, filter_name: str, members: Sequence[_Member], by_size:
     sizes = [m.size for m in members]
     weights = sizes if by_size else [1] * len(sizes)
     value = plain_sum([m.score.value * w for m, w in zip(members, weights, strict=True)]) / sum(weights)
-    stderr = _stderr(members)
+    stderr = _stderr(members, by_size)
     directions = {m.score.higher_is_better for m in members}
     bounded = all(0 <= m.score.value <= 1 for m in members)
     return MetricResult(
@@ -82,11 +82,13 @@ def _combine(metric: str, filter_name: str, members: Sequence[_Member], by_size:
     )
 
 
-def _stderr(members: Sequence[_Member]) -> float | Literal["N/A"]:
-    """From the pooled variance of all docs, as in lm-eval: by true sizes, also where the value weighs tasks equally."""
+def _stderr(members: Sequence[_Member], by_size: bool) -> float | Literal["N/A"]:
+    """By size: from the pooled variance of all docs. Equal weights: of a mean of k independent scores."""
     stderrs = [m.score.stderr for m in members if m.score.stderr != NOT_AVAILABLE]
     if len(stderrs) < len(members):
         return NOT_AVAILABLE
+    if not by_size:
+        return math.sqrt(plain_sum([s**2 for s in stderrs])) / len(stderrs)
     sizes = [m.size for m in members]
     variance = plain_sum([(n - 1) * s**2 * n for n, s in zip(sizes, stderrs, strict=True)]) / (sum(sizes) - len(sizes))
     return math.sqrt(variance / sum(sizes))

@@ -75,7 +75,7 @@ def test_paths_are_relative_to_the_current_directory(
 @pytest.mark.parametrize(
     ("override", "message", "expected", "hint"),
     [
-        ("defaults.limt=3", "--set defaults.limt=3: unknown key `limt` in [defaults]", "seed, limit", "`limit`"),
+        ("defaults.limt=3", "--set defaults.limt=3: unknown key `limt` in [defaults]", "seed, limit", "'limit'"),
         ("defaults.limit=0", "--set defaults.limit=0: `limit` cannot be 0", "above 0", None),
         (
             "models.0.revision=1.0",

@@ -26,11 +26,11 @@ def test_a_sound_spec_has_no_problems() -> None:
     ("metric", "message", "hint"),
     [
         (MetricSpec("exact_mach"), "unknown metric 'exact_mach'", "did you mean 'exact_match'?"),
-        (MetricSpec("exact_match", "meen"), "unknown aggregation 'meen'", "did you mean 'mean'?"),
+        (MetricSpec("exact_match", "meen"), "unknown aggregation 'meen'", "did you mean 'mean' or 'median'?"),
         (
             MetricSpec("exact_match", kwargs={"ignore_cases": True}),
             "unknown option of exact_match 'ignore_cases'",
-            "did you mean 'ignore_case'?",
+            "did you mean 'ignore_case' or 'ignore_numbers'?",
         ),
     ],
 )
