@@ -70,7 +70,9 @@ def _lines(detail: SampleDetail, *, full: bool) -> Iterator[str]:
         yield f"error: {safe(row.error['kind'])}: {safe(row.error['message'])}"
     shown: object = None
     for exchange in detail.exchanges:
-        if exchange.request.context != shown:
+        if exchange.request.kind == "loglikelihood_rolling":
+            yield from _text("text", exchange.request.continuation, full=full)
+        elif exchange.request.context != shown:
             shown = exchange.request.context
             yield from _prompt(exchange, full=full)
         yield from _answer(exchange, detail)
@@ -78,18 +80,22 @@ def _lines(detail: SampleDetail, *, full: bool) -> Iterator[str]:
     for score in detail.scores:
         metrics = "  ".join(f"{safe(name)}={safe(_value(value))}" for name, value in score.metrics.items())
         extraction = f" ({score.extraction})" if score.extraction else ""
-        filtered = f" {safe(_value(score.filtered))}{extraction} →" if not detail.choices else ""
+        filtered = f" {safe(_filtered(score.filtered))}{extraction} →" if score.extraction else ""
         yield f"score[{safe(score.filter)}]:{filtered} {metrics}"
     if full:
         yield "doc: " + safe(json.dumps(detail.doc, ensure_ascii=False, default=str))
 
 
+def _text(title: str, text: str, *, full: bool) -> Iterator[str]:
+    cut = not full and len(text) > _SHORT
+    yield f"{title}:" + (f" (last {_SHORT:,} of {len(text):,} characters)" if cut else "")
+    yield _indent(text[-_SHORT:] if cut else text)
+
+
 def _prompt(exchange: Exchange, *, full: bool) -> Iterator[str]:
     context = exchange.request.context
     if isinstance(context, str):
-        cut = not full and len(context) > _SHORT
-        yield "prompt:" + (f" (last {_SHORT:,} of {len(context):,} characters)" if cut else "")
-        yield _indent(context[-_SHORT:] if cut else context)
+        yield from _text("prompt", context, full=full)
         return
     for message in context:
         yield f"{message.role}:"
@@ -113,23 +119,31 @@ def _answer(exchange: Exchange, detail: SampleDetail) -> Iterator[str]:
         greedy = " greedy" if response.is_greedy else ""
         tokens = f"{response.prompt_tokens}+{response.completion_tokens} tokens"
         gold = "→" if _is_gold(exchange, detail) else " "
-        text = f" {safe(json.dumps(request.continuation[:200], ensure_ascii=False))}"
-        if request.kind == "loglikelihood_rolling":
-            text = ""
+        scored = request.continuation if request.kind == "loglikelihood" else ""
+        text = f" {safe(json.dumps(scored[:200], ensure_ascii=False))}" if scored else ""
         yield f" {gold} {number(response.logprob):>12}{greedy} {text} ({tokens})"
 
 
 def _is_gold(exchange: Exchange, detail: SampleDetail) -> bool:
-    if not detail.choices:
+    if not detail.choices or exchange.position >= len(detail.choices):
         return False
     target = detail.target
     if isinstance(target, str):
         return target in detail.choices and detail.choices.index(target) == exchange.position
-    return exchange.position in target if isinstance(target, list) else exchange.position == target
+    if not isinstance(target, list):
+        return exchange.position == target
+    if len(target) == len(detail.choices) and set(target) <= {0, 1}:
+        return bool(target[exchange.position])  # a label per choice
+    return exchange.position in target
 
 
 def _value(value: object) -> str:
     return number(value) if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
+
+
+def _filtered(value: object) -> str:
+    """What a filter left; of a doc with one request, that one's."""
+    return json.dumps(value[0] if isinstance(value, list) and len(value) == 1 else value, ensure_ascii=False)
 
 
 def _indent(text: str) -> str:

@@ -55,7 +55,6 @@ def _packages() -> Iterator[Finding]:
         ("accelerate", "hf"),
         ("datasets", ""),
         ("sacrebleu", "tasks"),
-        ("scikit-learn", "tasks"),
     ):
         try:
             yield Finding(name, "ok", metadata.version(name))

@@ -134,7 +134,7 @@ class RunReader:
         )
 
     def _scores(self, sample_id: int) -> list[ScoreRecord]:
-        rows = self._db.execute("SELECT * FROM scores WHERE sample_id = ?", (sample_id,))
+        rows = self._db.execute("SELECT * FROM scores WHERE sample_id = ? ORDER BY rowid", (sample_id,))
         return [
             ScoreRecord(
                 filter=r["filter"],

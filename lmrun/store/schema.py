@@ -102,8 +102,8 @@ MIGRATIONS = (
         extraction TEXT,                               -- matched, no_match, ambiguous; null where nothing is extracted
         span TEXT,                                     -- JSON [start, end) in the output
         correct INTEGER,
-        PRIMARY KEY (sample_id, filter)
-    ) WITHOUT ROWID;
+        UNIQUE (sample_id, filter)
+    );
 
     CREATE TABLE metrics (
         job_id INTEGER NOT NULL REFERENCES jobs,
