@@ -131,9 +131,9 @@ def _is_gold(exchange: Exchange, detail: SampleDetail) -> bool:
     if isinstance(target, str):
         return target in detail.choices and detail.choices.index(target) == exchange.position
     if not isinstance(target, list):
-        return exchange.position == target
-    if len(target) == len(detail.choices) and set(target) <= {0, 1}:
-        return bool(target[exchange.position])  # a label per choice
+        return bool(exchange.position == target)
+    if len(target) == len(detail.choices) and len(set(target)) < len(target):
+        return bool(target[exchange.position])  # repeated values are no indices: it is a 0 or 1 per choice
     return exchange.position in target
 
 
