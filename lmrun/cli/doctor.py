@@ -19,8 +19,8 @@ def doctor(json: options.Json = False, runs_dir: options.RunsDir = None) -> None
 
     from lmrun.display.table import Column, Table
     from lmrun.engine.doctor import examine
-    from lmrun.engine.inputs import DEFAULT_RUNS_DIR
     from lmrun.errors import ExitCode
+    from lmrun.store.runs import DEFAULT_RUNS_DIR
 
     findings = examine(runs_dir or DEFAULT_RUNS_DIR)
     if json:

@@ -38,7 +38,7 @@ def _fits(name: str, pattern: str) -> bool:
 
 
 def _entries(kind: str, pattern: str, tasks_path: Sequence[Path] | None) -> list[dict[str, Any]]:
-    from lmrun.engine.inputs import task_catalog
+    from lmrun.engine.catalog import task_catalog
 
     catalog = task_catalog(tuple(p.absolute() for p in tasks_path or ()), trust=False)
     for problem in catalog.problems():
@@ -102,8 +102,8 @@ def metrics(pattern: Pattern = "*", json: options.Json = False) -> None:
 @app.command()
 def models(pattern: Pattern = "*", runs_dir: options.RunsDir = None, json: options.Json = False) -> None:
     """Models that runs have evaluated, the newest run of each first."""
-    from lmrun.engine.inputs import DEFAULT_RUNS_DIR
     from lmrun.engine.listing import seen_models
+    from lmrun.store.runs import DEFAULT_RUNS_DIR
 
     rows = [row for row in seen_models(runs_dir or DEFAULT_RUNS_DIR) if _fits(row["name"], pattern)]
     _show(("name", "backend", "model", "runs", "last run"), rows, json=json)
@@ -112,8 +112,8 @@ def models(pattern: Pattern = "*", runs_dir: options.RunsDir = None, json: optio
 @app.command()
 def runs(pattern: Pattern = "*", runs_dir: options.RunsDir = None, json: options.Json = False) -> None:
     """Runs, newest first."""
-    from lmrun.engine.inputs import DEFAULT_RUNS_DIR
     from lmrun.engine.listing import run_summaries
+    from lmrun.store.runs import DEFAULT_RUNS_DIR
 
     rows = [row for row in run_summaries(runs_dir or DEFAULT_RUNS_DIR) if _fits(row["run"], pattern)]
     _show(("run", "status", "models", "jobs", "docs", "errors"), rows, json=json)

@@ -16,11 +16,10 @@ def score(run: options.Run = "latest", runs_dir: options.RunsDir = None, json: o
     Prompts, answers and targets stay as they are. Needs no model and no network.
     """
     from lmrun.display.report import results_json, results_table
-    from lmrun.engine.inputs import DEFAULT_RUNS_DIR
     from lmrun.engine.rescore import current_scoring, rescore
     from lmrun.errors import ExitCode
     from lmrun.store.reader import RunReader
-    from lmrun.store.runs import find_run
+    from lmrun.store.runs import DEFAULT_RUNS_DIR, find_run
 
     directory = find_run(run, runs_dir or DEFAULT_RUNS_DIR)
     for job in rescore(directory, current_scoring(directory)):

@@ -37,9 +37,8 @@ def show(
     (samples).
     """
     from lmrun.display.samples import sample_as_json, sample_text
-    from lmrun.engine.inputs import DEFAULT_RUNS_DIR
     from lmrun.store.reader import RunReader, SampleQuery
-    from lmrun.store.runs import find_run
+    from lmrun.store.runs import DEFAULT_RUNS_DIR, find_run
 
     flags = {"wrong": wrong, "correct": correct, "errors": errors, "truncated": truncated, "no_match": no_match}
     outcomes = tuple(name for name, on in flags.items() if on)

@@ -44,6 +44,8 @@ def safe(text: str) -> str:
 
     Escape sequences become ``␛``, other control characters their pictures (``␇``); newlines and tabs stay.
     """
+    if text.isprintable():
+        return text
     return "".join(_visible(c) for c in _ESCAPE.sub("␛", text))
 
 

@@ -9,12 +9,10 @@ from pathlib import Path
 
 from lmrun import bundled
 from lmrun.data import DataSource
+from lmrun.engine.catalog import task_catalog
 from lmrun.errors import ManifestError, did_you_mean
 from lmrun.manifest import Manifest, Run, load_manifest
 from lmrun.tasks import TaskCatalog
-
-DEFAULT_RUNS_DIR = Path("runs")
-"""Where commands that are given no manifest look for runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +85,6 @@ def _limit(limit: float | None) -> int | float | None:
 def open_catalog(manifest: Manifest) -> TaskCatalog:
     """The tasks that a manifest can name."""
     return task_catalog(manifest.tasks_path.paths, manifest.tasks_path.trust)
-
-
-def task_catalog(extra: Sequence[Path], trust: bool) -> TaskCatalog:
-    """Bundled tasks and those of extra folders, which win."""
-    return TaskCatalog([bundled.tasks_dir(), *extra], trust=trust)
 
 
 def open_data(manifest: Manifest) -> DataSource:

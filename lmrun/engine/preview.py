@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from lmrun.data import DataSource
-from lmrun.engine.inputs import Overrides, open_catalog, open_data, open_manifest, task_catalog
+from lmrun.engine.catalog import task_catalog
+from lmrun.engine.inputs import Overrides, open_catalog, open_data, open_manifest
 from lmrun.engine.plan import PlannedJob, plan_jobs
 from lmrun.manifest import TaskSetting
 

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from lmrun.errors import Problem, RunError
 
+DEFAULT_RUNS_DIR = Path("runs")
+"""Where commands that are given no manifest look for runs."""
+
 _ID = re.compile(r"\d{8}-\d{6}-.+-[0-9a-f]{4}")
 
 
