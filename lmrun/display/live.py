@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from rich.console import Console, Group, RenderableType
@@ -53,9 +54,13 @@ def _visible(jobs: Sequence[JobProgress], rows: int) -> Sequence[JobProgress]:
 
 def _jobs_table(jobs: Sequence[JobProgress], total: int) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="bold")
-    for name in ("", "task", "model"):
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
-    table.add_column("progress", min_width=12)
+    several = len({job.model for job in jobs}) > 1
+    table.add_column("", min_width=1, no_wrap=True)
+    # The one column that gives way on a narrow terminal; its text is cut, not wrapped.
+    table.add_column("task")
+    if several:
+        table.add_column("model", no_wrap=True)
+    table.add_column("progress", min_width=14, no_wrap=True)
     for name in ("requests", "cache", "errors"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("score", no_wrap=True)
@@ -63,8 +68,8 @@ def _jobs_table(jobs: Sequence[JobProgress], total: int) -> Table:
         mark, style = _MARKS.get(job.state, ("·", "dim"))
         table.add_row(
             Text(mark, style=style),
-            Text(job.label, style="" if job.state != "waiting" else "dim"),
-            Text(job.model, style="dim"),
+            Text(_name(job), style="" if job.state != "waiting" else "dim", no_wrap=True, overflow="ellipsis"),
+            *([Text(job.model, style="dim")] if several else []),
             ProgressBar(total=max(1, job.requests), completed=job.done, width=14) if job.requests else Text(job.state),
             f"{job.done:,}/{job.requests:,}" if job.requests else "",
             f"{job.cache_hits:,}" if job.cache_hits else "",
@@ -74,6 +79,11 @@ def _jobs_table(jobs: Sequence[JobProgress], total: int) -> Table:
     if total > len(jobs):
         table.caption = f"{len(jobs)} of {total} jobs"
     return table
+
+
+def _name(job: JobProgress) -> str:
+    """A job's label, with the most usual axis in the words of the field."""
+    return re.sub(r"@num_fewshot=(\d+)$", r" \1-shot", job.label)
 
 
 def _status(snapshot: Snapshot) -> Text:
