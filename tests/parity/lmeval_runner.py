@@ -48,8 +48,18 @@ def text_share(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") / 2**32
 
 
-def read_from_mirror(mirror: Path) -> Callable[..., Any]:
-    """A stand-in for ``datasets.load_dataset`` that finds hub datasets in the mirror."""
+def absolute_files(files: Any, folders: Sequence[str]) -> Any:
+    """Data files as a task names them, relative to its own folder, found below ``folders``."""
+    if isinstance(files, dict):
+        return {key: absolute_files(value, folders) for key, value in files.items()}
+    if isinstance(files, list):
+        return [absolute_files(value, folders) for value in files]
+    found = [path for folder in folders for path in Path(folder).rglob(files)] if not Path(files).is_absolute() else []
+    return str(found[0]) if found else files
+
+
+def read_from_mirror(mirror: Path, folders: Sequence[str]) -> Callable[..., Any]:
+    """A stand-in for ``datasets.load_dataset`` that finds hub datasets in the mirror, and files below ``folders``."""
     datasets = import_module("datasets")
     real = datasets.load_dataset
     manifest = json.loads((mirror / "MANIFEST.json").read_text())
@@ -76,6 +86,8 @@ def read_from_mirror(mirror: Path) -> Callable[..., Any]:
     def load_dataset(path: str, name: str | None = None, *rest: Any, **options: Any) -> Any:
         if path in LOCAL_BUILDERS:
             options.pop("trust_remote_code", None)
+            if options.get("data_files"):
+                options["data_files"] = absolute_files(options["data_files"], folders)
             return real(path, name, *rest, **options)
         key = find(path, name)
         if key not in loaded:
@@ -210,7 +222,8 @@ def main() -> None:
     log.setLevel(logging.INFO)
     plan = json.loads(Path(sys.argv[1]).read_text())
     datasets = import_module("datasets")
-    vars(datasets)["load_dataset"] = read_from_mirror(Path(plan["mirror"]))
+    folders = sorted({case["include_path"] for case in plan["cases"] if case["include_path"]})
+    vars(datasets)["load_dataset"] = read_from_mirror(Path(plan["mirror"]), folders)
     datasets.disable_progress_bars()
     # Facts about the machine: nothing that is compared, and half of the time of a small case.
     vars(import_module("lm_eval.evaluator"))["add_env_info"] = lambda results: None

@@ -8,12 +8,13 @@ from tests.parity.cases import SETTINGS, ZERO, Case, Setting
 from tests.parity.compare import Comparison
 from tests.parity.ours import Ours
 from tests.parity.peer import Dump
-from tests.parity.wide import compare_setting
+from tests.parity.wide import LIMIT, compare_setting
 
 pytestmark = pytest.mark.timeout(3600)
 
 # What lm-eval may fail on without a fault of ours: data that the mirror lacks, and splits too small for the examples.
-EXCUSES = ("not in mirror", "Sample larger than population", "no docs")
+NO_DATA = "not in mirror"
+TOO_FEW = ("Sample larger than population", "no documents available for sampling")
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: s.label)
@@ -28,16 +29,22 @@ def test_what_lmeval_cannot_run_is_understood(request_dumps: dict[Case, Dump]) -
     unexplained = {
         case.label: dump["error"]
         for case, dump in request_dumps.items()
-        if "error" in dump and not any(excuse in dump["error"] for excuse in EXCUSES)
+        if "error" in dump and not any(reason in dump["error"] for reason in (NO_DATA, *TOO_FEW))
     }
     assert not unexplained
+
+
+def test_too_few_examples_are_refused_on_both_sides(ours: Ours, request_dumps: dict[Case, Dump]) -> None:
+    refused = [c for c, d in request_dumps.items() if any(reason in d.get("error", "") for reason in TOO_FEW)]
+    accepted = [case.label for case in refused if not ours.preview([case.task], case.setting, LIMIT)[1]]
+    assert not accepted
 
 
 def test_zero_shot_is_compared_wherever_there_is_data(request_dumps: dict[Case, Dump]) -> None:
     left_out = {
         case.task: dump["error"]
         for case, dump in request_dumps.items()
-        if case.setting == ZERO and "error" in dump and "not in mirror" not in dump["error"]
+        if case.setting == ZERO and "error" in dump and NO_DATA not in dump["error"]
     }
     assert not left_out
 
