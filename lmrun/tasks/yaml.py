@@ -74,8 +74,12 @@ def _loader_class() -> type[Any]:
     return TaskLoader
 
 
-def _problem(path: Path, error: Exception) -> Problem:
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+def _problem(path: Path, error: Exception, node: Node | None = None) -> Problem:
+    mark = (
+        getattr(error, "problem_mark", None)
+        or getattr(error, "context_mark", None)
+        or getattr(node, "start_mark", None)
+    )
     location = Location(path, mark.line + 1, mark.column + 1) if mark else Location(path)
     said = [str(part) for part in (getattr(error, "context", None), getattr(error, "problem", None)) if part]
     return Problem(f"not valid YAML: {', '.join(said) or error}", location)
@@ -104,7 +108,7 @@ class Document:
             root = self._loader.get_single_node()
             if isinstance(root, yaml.MappingNode):
                 self._loader.flatten_mapping(root)
-        except (yaml.YAMLError, ValueError) as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise TaskError(f"cannot read task file {path}", problems=(_problem(path, error),)) from error
         if not isinstance(root, yaml.MappingNode):
             raise task_error(
@@ -117,7 +121,10 @@ class Document:
 
     def nodes(self) -> dict[str, tuple[Node, Node]]:
         """Key and value node of each top-level key; of duplicates the last."""
-        return {str(key.value): (key, value) for key, value in self._root.value}
+        for key, _ in self._root.value:
+            if key.id != "scalar":
+                raise task_error(f"cannot read task file {self.path}", "a key is not text", self.place(key))
+        return {key.value: (key, value) for key, value in self._root.value}
 
     def construct(self, node: Node) -> Any:
         """The Python value of a node."""
@@ -125,8 +132,10 @@ class Document:
 
         try:
             return self._loader.construct_object(node, deep=True)
-        except (yaml.YAMLError, ValueError) as error:
-            raise TaskError(f"cannot read task file {self.path}", problems=(_problem(self.path, error),)) from error
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise TaskError(
+                f"cannot read task file {self.path}", problems=(_problem(self.path, error, node),)
+            ) from error
 
     def place(self, node: Node) -> Location:
         """Where a node starts."""

@@ -95,6 +95,10 @@ def test_a_missing_include_is_named_with_its_place(tmp_path: Path) -> None:
         ("- a\n- b\n", 1, "not a mapping"),
         ("", 1, "not a mapping"),
         ("include: 3\n", 1, "not a path"),
+        ("task: a\n? [1, 2]\n: x\n", 2, "a key is not text"),
+        ("task: a\nmetadata: 2020-13-45\n", 2, "not valid YAML"),
+        ("metadata: &m [*m]\n", 1, "not valid YAML"),
+        (f"task: a\nmetadata: {'[' * 2000}{']' * 2000}\n", 2, "not valid YAML"),
     ],
 )
 def test_broken_files_say_where(tmp_path: Path, text: str, line: int, said: str) -> None:
