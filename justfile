@@ -13,7 +13,7 @@ check:
     {{python}} -m ruff format --check lmrun tests benchmarks
     {{python}} -m ruff check lmrun tests benchmarks
     {{python}} -m mypy
-    {{python}} -m importlinter.cli lint-imports
+    {{parent_directory(python)}}/lint-imports
 
 test *args:
     {{python}} -m pytest -n 2 {{args}}

@@ -82,10 +82,12 @@ def closing_words(reader: RunReader) -> str:
             f"{errors} samples are errors and are not part of any score: lmrun show {reader.run.path} --errors; "
             "run the same command again to ask only those"
         )
-    for what, count in (("answers were cut off", [j.n_truncated for j in jobs]),):
-        share = sum(count) / max(1, sum(j.n_docs for j in jobs))
-        if share > 0.01:
-            lines.append(f"{share:.1%} of {what} at the token limit: lmrun show {reader.run.path} --truncated")
+    docs = max(1, sum(job.n_docs for job in jobs))
+    truncated, cut = sum(job.n_truncated for job in jobs), sum(job.n_dropped for job in jobs)
+    if truncated > 0.01 * docs:
+        lines.append(f"{truncated} answers were cut off at the token limit: lmrun show {reader.run.path} --truncated")
+    if cut:
+        lines.append(f"{cut} prompts did not fit and were cut on the left: lmrun show {reader.run.path} --truncated")
     took = info["finished"] - info["created"] if "finished" in info and "created" in info else None
     lines.append(f"{info.get('status', '?')}{f' in {duration(took)}' if took else ''}: {reader.run.path}")
     lines.append(f"look at samples: lmrun show {reader.run.path} --wrong")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from lmrun.backends.base import Backend, Chunk
+from lmrun.engine.gauges import Gauges
 from lmrun.engine.progress import Tracker, cost
 from lmrun.requests import Request
 from lmrun.store.cache import Cache
@@ -32,6 +33,7 @@ class Answerer:
     cache: Cache | None
     tracker: Tracker
     log: RunLog
+    gauges: Gauges
 
     def look_up(self, job: JobAddress) -> None:
         """Copy what the cache knows of this job into the run, in bulk, and mark the look-up as done."""
@@ -86,4 +88,5 @@ class Answerer:
         self.log.write("debug", "answered", model=job.model, job=job.label, n=len(answers), errors=len(errors))
         for error in errors[:1]:
             self.log.write("warning", "request failed", model=job.model, job=job.label, kind=error.kind, n=len(errors))
+        self.gauges.sample()
         self.tracker.answered(job.model, job.label, len(answers), len(errors), sum(cost(work[i][1]) for i, _ in chunk))

@@ -209,6 +209,8 @@ def _plan_model(spec: ModelSpec) -> PlannedModel:
         return PlannedModel(spec, make().identify(), None, make)
     except BackendError as error:
         return PlannedModel(spec, None, error, make)
+    except Exception as error:  # noqa: BLE001 - a plug-in may raise anything; the other models are not to suffer
+        return PlannedModel(spec, None, BackendError(f"{type(error).__name__}: {error}"), make)
 
 
 def build_plan(manifest: Manifest, catalog: TaskCatalog, data: DataSource) -> Plan:

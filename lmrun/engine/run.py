@@ -16,6 +16,7 @@ from typing import Any
 from lmrun.backends.base import Backend
 from lmrun.engine.answer import Answerer, JobAddress
 from lmrun.engine.environment import environment
+from lmrun.engine.gauges import Gauges
 from lmrun.engine.logs import backend_log
 from lmrun.engine.open import OpenRun, open_run
 from lmrun.engine.plan import Plan, PlannedJob, PlannedModel
@@ -61,7 +62,9 @@ def execute(plan: Plan, *, cache: Path | None, fresh: bool, tracker: Tracker) ->
     if opened.note:
         tracker.note(opened.note)
     with opened.lock, _stores(opened.directory, cache) as (store, cache_file, log):
-        engine = _Engine(plan, opened, store, Answerer(store, cache_file, tracker, log), tracker, log)
+        engine = _Engine(
+            plan, opened, store, Answerer(store, cache_file, tracker, log, Gauges(store.gauge)), tracker, log
+        )
         store.set_info(
             status="running",
             manifest_hash=identity,
@@ -89,14 +92,14 @@ def execute(plan: Plan, *, cache: Path | None, fresh: bool, tracker: Tracker) ->
 @contextmanager
 def _stores(directory: RunDirectory, cache: Path | None) -> Iterator[tuple[RunStore, Cache | None, RunLog]]:
     store = RunStore(directory)
-    log = RunLog(directory.log)
+    log = RunLog(directory.log, store.event)
     cache_file = Cache(cache) if cache else None
     try:
         with backend_log(log):
             yield store, cache_file, log
     finally:
-        store.close()
         log.close()
+        store.close()
         if cache_file:
             cache_file.close()
 

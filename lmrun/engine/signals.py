@@ -1,4 +1,4 @@
-"""SIGTERM (a scheduler's time limit, `kill`) ends a run the way Ctrl-C does: cleanly, resumable."""
+"""SIGTERM (a scheduler's limit) and SIGHUP (a lost terminal) end a run as Ctrl-C does: cleanly, resumable."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from types import FrameType
 
 @contextmanager
 def terminate_as_interrupt() -> Iterator[None]:
-    """Raise :class:`KeyboardInterrupt` on SIGTERM as well, while the block runs."""
+    """Raise :class:`KeyboardInterrupt` on these signals as well, while the block runs."""
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -7,6 +7,7 @@ compared without a model; and it can be slow, fail and count, so that the engine
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from lmrun.backends.base import Chunk, ModelIdentity, ModelSpec, Usage
 from lmrun.backends.fingerprint import identity
 from lmrun.errors import BackendError
 from lmrun.requests import Context, Request, Response, ResponseError, canonical_json, content_key, context_as_json
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class ScriptedBackend:
             if todo:
                 self._phase = f"batch {start // size + 1}/{-(-len(requests) // size)}"
                 self._count(requests[i] for i in todo)
+                _log.debug("batch", extra={"fields": {"n": len(todo)}})
                 time.sleep(self._options.latency_ms / 1000)
                 yield [(i, self.answer(requests[i])) for i in todo]
 
