@@ -45,7 +45,7 @@ class Generator:
     forward: Callable[..., Any]
     """``model.generate``."""
     device: Any
-    minimum_rows: int
+    row_multiple: int
 
     def generate(self, rows: Sequence[PromptRow], length: int, wanted: Generation) -> list[Answer]:
         """Continue every row, padded on the left to ``length``.
@@ -55,7 +55,7 @@ class Generator:
         """
         import torch
 
-        copies = max(len(rows), self.minimum_rows)
+        copies = -(-len(rows) // self.row_multiple) * self.row_multiple
         inputs = torch.full((copies, length), self._pad(), dtype=torch.long)
         mask = torch.zeros((copies, length), dtype=torch.long)
         for i in range(copies):

@@ -10,7 +10,7 @@ from typing import Any
 from lmrun.backends.generation import Generation, normalise
 from lmrun.backends.hf.generating import Generator, PromptRow
 from lmrun.backends.hf.options import HfOptions
-from lmrun.backends.hf.plan import CPU_BATCH_TOKENS, Member, Row, Shape, gpu_batch_tokens, minimum_rows
+from lmrun.backends.hf.plan import CPU_BATCH_TOKENS, CPU_ROW_MULTIPLE, Member, Row, Shape, gpu_batch_tokens
 from lmrun.backends.hf.scoring import Scorer, keeps_logits
 from lmrun.backends.tokenize import Encoder, Tokens, cut_left, cut_prompt
 from lmrun.requests import Request, Response, content_key
@@ -35,11 +35,11 @@ class Loaded:
 
     def scorer(self) -> Scorer:
         """What scores batches."""
-        return Scorer(self.forward, self.model.device, keeps_logits(self.model), self.shape.minimum_rows)
+        return Scorer(self.forward, self.model.device, keeps_logits(self.model), self.shape.row_multiple)
 
     def generator(self) -> Generator:
         """What continues batches of prompts."""
-        return Generator(self.model, self.encoder.tokenizer, self.generate, self.model.device, self.shape.minimum_rows)
+        return Generator(self.model, self.encoder.tokenizer, self.generate, self.model.device, self.shape.row_multiple)
 
     def facts(self) -> dict[str, Any]:
         """What is known now that the model is in memory."""
@@ -115,7 +115,7 @@ def _shape(model: Any, options: HfOptions) -> Shape:
         tokens = gpu_batch_tokens(total, model.get_memory_footprint(), _bytes_per_token(model))
     else:
         tokens = CPU_BATCH_TOKENS
-    return Shape(tokens, one_length=on_cpu, minimum_rows=minimum_rows(torch.get_num_threads()) if on_cpu else 1)
+    return Shape(tokens, one_length=on_cpu, row_multiple=CPU_ROW_MULTIPLE if on_cpu else 1)
 
 
 def _bytes_per_token(model: Any) -> int:

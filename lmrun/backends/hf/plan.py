@@ -3,7 +3,8 @@
 On a CPU in float32 a row's result depends on nothing but the row, to the last bit, under two conditions:
 
 * its padded length depends on its own length alone (:func:`padded_length`), and a batch holds one padded length;
-* every matrix product has enough rows (:func:`minimum_rows`): with fewer, another kernel adds in another order.
+* every matrix product has a multiple of :data:`CPU_ROW_MULTIPLE` rows: a remainder goes through another kernel, which adds
+  in another order.
 
 Both are kept there. So a score does not change with the batch size, the other requests or an interruption. On a GPU
 only the first half of the first condition is kept (rows of different length share a batch), and results of different
@@ -20,6 +21,9 @@ from typing import Any, TypeVar
 _Row = TypeVar("_Row")
 
 _STEP = 16
+CPU_ROW_MULTIPLE = 4
+"""Measured with MKL's float32 kernels, 1 to 64 threads, SSE4.2 to AVX-512: the rows whose results depended on the number
+of rows were always those of products with a remainder (at 64 threads, up to 171 rows)."""
 CPU_BATCH_TOKENS = 2048
 """Measured: throughput on a CPU is flat from 512 to 4,096 tokens, for 3 M and 65 M parameters, and falls beyond."""
 _GPU_MOST_TOKENS = 32_768
@@ -57,8 +61,8 @@ class Shape:
     """Padded tokens of a batch, at most, unless a single row has more."""
     one_length: bool
     """A batch holds one padded length."""
-    minimum_rows: int
-    """Rows (tokens) that every matrix product must have at least."""
+    row_multiple: int
+    """The rows (tokens) of every matrix product are filled up to a multiple of this."""
 
 
 def padded_length(length: int, most: int) -> int:
@@ -68,14 +72,6 @@ def padded_length(length: int, most: int) -> int:
     """
     step = max(_STEP, 1 << max(0, (length - 1).bit_length() - 4))
     return max(length, min(-(-length // step) * step, most))
-
-
-def minimum_rows(threads: int) -> int:
-    """Rows of a matrix product from which a CPU's float32 result no longer depends on their number.
-
-    Measured with MKL for 1, 2, 4, 8 and 16 threads: fewer than four rows per thread take another path.
-    """
-    return 4 * max(threads, 4)
 
 
 def batches(

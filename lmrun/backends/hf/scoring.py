@@ -41,7 +41,7 @@ class Scorer:
     """The model's forward pass: keyword arguments to an output with ``logits``."""
     device: Any
     keeps_logits: bool
-    minimum_rows: int
+    row_multiple: int
 
     def score(self, rows: Sequence[Row], length: int) -> list[Score]:
         """Scores of all members of ``rows``, each padded on the right to ``length``.
@@ -59,17 +59,18 @@ class Scorer:
         """Logits ``[row, position, token]`` from the first scored position on, and that position."""
         import torch
 
-        copies = max(len(rows), -(-self.minimum_rows // length))
+        copies = len(rows) if length % self.row_multiple == 0 else _fill(len(rows), self.row_multiple)
         inputs = torch.zeros((copies, length), dtype=torch.long)
         for i in range(copies):
             row = rows[i % len(rows)].inputs
             inputs[i, : len(row)] = torch.tensor(row, dtype=torch.long)
         inputs = inputs.to(self.device)
         first = min(len(row.inputs) - max(len(m.continuation) for m in row.members) for row in rows)
-        last = max(len(row.inputs) for row in rows)
-        # As few positions as the matrix product may have without changing its kernel.
-        first = max(0, min(first, last - -(-self.minimum_rows // copies)))
-        last = max(last, min(length, first + -(-self.minimum_rows // copies)))
+        width = max(len(row.inputs) for row in rows) - first
+        if copies % self.row_multiple:
+            width = _fill(width, self.row_multiple)
+            first = min(first, length - width)
+        last = first + width
         if not self.keeps_logits:
             return self.forward(input_ids=inputs, use_cache=False).logits[:, first:last], first
         keep = torch.arange(first, last, device=self.device)
@@ -97,6 +98,10 @@ class Scorer:
         logprobs: list[float] = torch.cat(values).tolist()
         greedy: list[bool] = torch.cat(hits).tolist()
         return _collect(rows, logprobs, greedy)
+
+
+def _fill(count: int, multiple: int) -> int:
+    return -(-count // multiple) * multiple
 
 
 def _collect(rows: Sequence[Row], logprobs: Sequence[float], greedy: Sequence[bool]) -> list[Score]:

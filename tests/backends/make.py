@@ -1,0 +1,119 @@
+"""Small tokenizers and models with random weights, made in the test run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+WORDS = (
+    "the cat sat on a mat and the dog sat by the door while rain fell over every answer question choice text "
+    "Answer: Question: yes no maybe one two three four five six seven eight nine ten because therefore"
+).split()
+CORPUS = [
+    " ".join(WORDS[i:] + WORDS[:i]) + tail
+    for i in range(len(WORDS))
+    for tail in (".\n", "?\nAnswer: yes\n\n", ":\n", " …\n")
+]
+VOCABULARY = 400
+TOKENIZERS = ("bytes", "bytes-bos", "bytes-newlines", "pieces-bos")
+CHAT_TEMPLATE = (
+    "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] }}"
+    "{% if not loop.last %}{{ '\\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '\\n<|assistant|>' }}{% endif %}"
+)
+ARCHITECTURES = ("llama", "gpt2", "neox", "gemma2")
+
+
+def tokenizer(kind: str, chat_template: str | None = None) -> Any:
+    """A fast tokenizer of transformers.
+
+    ``bytes``: byte-level BPE like GPT-2's, whose only special token ends a text. ``bytes-bos``: with a BOS that a
+    post-processor adds. ``bytes-newlines``: joins punctuation and the newlines after it, like Llama 3. ``pieces-bos``:
+    unigram pieces with a mark for spaces, and a BOS, like Llama 2.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    names = {"eos_token": "<|end|>"} if kind == "bytes" else {"bos_token": "<|begin|>", "eos_token": "<|end|>"}
+    special = [*names.values(), "<unk>"]
+    trainer: Any
+    if kind == "pieces-bos":
+        built = Tokenizer(models.Unigram())
+        built.pre_tokenizer = pre_tokenizers.Metaspace()
+        built.decoder = decoders.Metaspace()
+        trainer = trainers.UnigramTrainer(
+            vocab_size=VOCABULARY, special_tokens=special, unk_token="<unk>", show_progress=False
+        )
+    else:
+        built = Tokenizer(models.BPE())
+        pattern = r" ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+        built.pre_tokenizer = (
+            pre_tokenizers.Sequence(
+                [pre_tokenizers.Split(Regex(pattern), "isolated"), pre_tokenizers.ByteLevel(False, use_regex=False)]
+            )
+            if kind == "bytes-newlines"
+            else pre_tokenizers.ByteLevel(add_prefix_space=False)
+        )
+        built.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=VOCABULARY,
+            special_tokens=special,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+    built.train_from_iterator(CORPUS, trainer)
+    if "bos_token" in names:
+        bos = names["bos_token"]
+        built.post_processor = processors.TemplateProcessing(
+            single=f"{bos} $A", special_tokens=[(bos, built.token_to_id(bos))]
+        )
+    made = PreTrainedTokenizerFast(tokenizer_object=built, unk_token="<unk>", **names)
+    made.chat_template = chat_template
+    return made
+
+
+def model(architecture: str, *, positions: int = 128) -> Any:
+    """A small model with random weights, spread wide enough that a mistake of one position shows."""
+    import torch
+    import transformers as tr
+
+    torch.manual_seed(sum(map(ord, architecture)))
+    size = {"hidden_size": 48, "intermediate_size": 112, "num_hidden_layers": 2, "num_attention_heads": 4}
+    common = {
+        "vocab_size": VOCABULARY + 8,
+        "initializer_range": 0.2,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "pad_token_id": None,
+    }
+    made: Any
+    if architecture == "llama":
+        llama = tr.LlamaConfig(**common, **size, num_key_value_heads=2, max_position_embeddings=positions)
+        made = tr.LlamaForCausalLM(llama)
+    elif architecture == "gpt2":
+        made = tr.GPT2LMHeadModel(tr.GPT2Config(**common, n_embd=48, n_layer=2, n_head=4, n_positions=positions))
+    elif architecture == "neox":
+        made = tr.GPTNeoXForCausalLM(tr.GPTNeoXConfig(**common, **size, max_position_embeddings=positions))
+    else:
+        gemma = tr.Gemma2Config(
+            **common,
+            **size,
+            num_key_value_heads=2,
+            head_dim=12,
+            max_position_embeddings=positions,
+            sliding_window=32,
+            final_logit_softcapping=5.0,
+            attn_logit_softcapping=10.0,
+        )
+        made = tr.Gemma2ForCausalLM(gemma)
+    return made.eval()
+
+
+def save(folder: Path, architecture: str, kind: str, *, positions: int = 128, chat_template: str | None = None) -> Path:
+    """A model and its tokenizer as `save_pretrained` writes them."""
+    made = tokenizer(kind, chat_template)
+    made.save_pretrained(folder)
+    saved = model(architecture, positions=positions)
+    saved.config.eos_token_id = saved.generation_config.eos_token_id = made.eos_token_id
+    saved.save_pretrained(folder)
+    return folder
