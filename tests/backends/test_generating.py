@@ -106,7 +106,7 @@ def test_a_finished_row_does_not_wait_for_the_others(load: Load, monkeypatch: py
 
     monkeypatch.setattr(loaded, "generate", generate)
     free = answers(backend, prompts(until=[]))
-    request, first = next((r, t[0]) for i, r in enumerate(prompts()) if (t := free[i].text or "?").isascii())
+    request, first = next((r, t[0]) for i, r in enumerate(prompts()) if (t := free[i].text or "")[0].isascii())
     steps.clear()
     stopped = Request("generate_until", request.context, generation={"until": [first], "max_gen_toks": 40})
     assert answers(backend, [stopped])[0].text == ""
@@ -142,7 +142,7 @@ def test_a_long_prompt_is_cut_from_the_left_and_counted(load: Load) -> None:
 @pytest.mark.parametrize("architecture", make.ARCHITECTURES)
 @pytest.mark.parametrize("sampled", [False, True])
 def test_on_a_cpu_an_answer_depends_on_its_request_alone(load: Load, architecture: str, sampled: bool) -> None:
-    requests = prompts(**({"temperature": 0.9, "top_p": 0.95} if sampled else {}))
+    requests = prompts(temperature=0.9, top_p=0.95) if sampled else prompts()
     together = answers(load(architecture), requests)
     assert answers(load(architecture, batch_tokens=40), requests) == together
     assert answers(load(architecture), requests[3:4])[0] == together[3]

@@ -125,10 +125,8 @@ def test_counts_and_notes(load: Load) -> None:
     )
     assert (found[0].prompt_tokens, found[0].completion_tokens, found[0].dropped_tokens) == (3, 2, 0)
     assert found[1].notes == {"join": "remerged"}
-    assert [found[i].error.kind for i in (2, 3) if (e := found[i].error)] == [
-        "empty_continuation",
-        "continuation_too_long",
-    ]
+    kinds = [error.kind for i in (2, 3) if (error := found[i].error)]
+    assert kinds == ["empty_continuation", "continuation_too_long"]
     n_tokens = len(parts(backend)[1].encode(" ".join(make.WORDS * 8)))
     assert found[4].dropped_tokens == n_tokens + 1 - 129
     assert found[4].prompt_tokens + found[4].completion_tokens == 129
@@ -164,6 +162,22 @@ def test_on_a_cpu_a_score_depends_on_its_request_alone(load: Load, architecture:
     assert together == small == large
     for i in range(0, len(requests), 7):
         assert answers(load(architecture), [requests[i]])[0] == together[i]
+
+
+@pytest.mark.parametrize("architecture", make.ARCHITECTURES)
+def test_on_a_cpu_two_threads_change_no_bit_and_more_change_nothing_that_counts(load: Load, architecture: str) -> None:
+    requests = pairs(4)
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            found.append(answers(load(architecture), requests))
+    finally:
+        torch.set_num_threads(before)
+    assert found[0] == found[1]
+    for i, response in found[0].items():
+        assert found[2][i].logprob == pytest.approx(response.logprob, abs=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["loglikelihood", "loglikelihood_rolling"])

@@ -1,14 +1,16 @@
 """How requests become batches: decided by the requests alone, so that every run of them forms the same batches.
 
-On a CPU in float32 a row's result depends on nothing but the row, to the last bit, under two conditions:
+On a CPU in float32 the result of a row depends on nothing but the row, to the last bit, under three conditions:
 
 * its padded length depends on its own length alone (:func:`padded_length`), and a batch holds one padded length;
-* every matrix product has a multiple of :data:`CPU_ROW_MULTIPLE` rows: a remainder goes through another kernel, which adds
-  in another order.
+* matrix products have a multiple of :data:`CPU_ROW_MULTIPLE` rows: a remainder goes through another kernel, which adds
+  in another order;
+* torch cuts tensors into pieces of whole vectors for its threads, which it does for one and two threads: the end of an
+  odd piece goes through scalar code of SiLU and GELU, which rounds differently.
 
-Both are kept there. So a score does not change with the batch size, the other requests or an interruption. On a GPU
-only the first half of the first condition is kept (rows of different length share a batch), and results of different
-batch sizes agree within rounding.
+The first two are kept here. So a score does not change with the batch size, the other requests or an interruption; with
+more threads it may change by about 1e-6. On a GPU rows of different length share a batch, and batches of different size
+agree within rounding; a resumed run still repeats the batches of an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ _Row = TypeVar("_Row")
 
 _STEP = 16
 CPU_ROW_MULTIPLE = 4
-"""Measured with MKL's float32 kernels, 1 to 64 threads, SSE4.2 to AVX-512: the rows whose results depended on the number
-of rows were always those of products with a remainder (at 64 threads, up to 171 rows)."""
+"""Measured with MKL's float32 kernels, 1 to 64 threads, SSE4.2 to AVX-512: where a result depended on the number of
+rows, that number had a remainder (at 64 threads, up to 171 rows)."""
 CPU_BATCH_TOKENS = 2048
 """Measured: throughput on a CPU is flat from 512 to 4,096 tokens, for 3 M and 65 M parameters, and falls beyond."""
 _GPU_MOST_TOKENS = 32_768
