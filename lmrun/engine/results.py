@@ -122,10 +122,30 @@ class ModelResults:
                 requests=job.requests,
             )
 
+    def leaves(self, group: str) -> list[JobView]:
+        """The jobs beneath a group."""
+        return [self.jobs[label] for label in self.groups[group].spec["leaves"] if label in self.jobs]
+
+    def common_shots(self, group: str) -> int | None:
+        """How many few-shot examples the jobs beneath a group have, if all have as many."""
+        shots = {job.num_fewshot for job in self.leaves(group)}
+        return shots.pop() if len(shots) == 1 else None
+
+    def directions(self) -> dict[str, dict[str, bool | None]]:
+        """By task and group, whether more of a metric is better; None where the members of a group disagree."""
+        found: dict[str, dict[str, bool | None]] = {
+            label: {m.metric: m.higher_is_better for m in metrics} for label, metrics in self.metrics.items()
+        }
+        for group in self.groups:
+            union: dict[str, bool | None] = {}
+            for job in self.leaves(group):
+                for metric, direction in found[job.label].items():
+                    union[metric] = direction if union.get(metric, direction) == direction else None
+            found[group] = union
+        return found
+
     def _group_rows(self, group: GroupView, depth: int) -> Iterator[ResultRow]:
-        leaves = [self.jobs[label] for label in group.spec["leaves"] if label in self.jobs]
-        shots = {job.num_fewshot for job in leaves}
-        num_fewshot = shots.pop() if len(shots) == 1 else None
+        leaves = self.leaves(group.label)
         for m in self.group_metrics[group.label]:
             yield ResultRow(
                 model=self.model,
@@ -135,7 +155,7 @@ class ModelResults:
                 is_group=True,
                 version=group.spec["version"],
                 filter=m.filter,
-                num_fewshot=num_fewshot,
+                num_fewshot=self.common_shots(group.label),
                 metric=m.metric,
                 value=m.value,
                 stderr=m.stderr,
@@ -173,15 +193,16 @@ def lm_eval_layout(reader: RunReader, model: Mapping[str, Any]) -> dict[str, Any
     entries: dict[str, dict[str, Any]] = {}
     intervals: dict[str, dict[str, Any]] = {}
     for label, job in results.jobs.items():
-        entries[label] = {"alias": _alias(job), "sample_len": job.n_scored}
+        entries[label] = {"name": label, "alias": _alias(job), "sample_len": job.n_scored}
     for label, group in results.groups.items():
-        entries[label] = {"alias": group.spec["alias"] + _shown_suffix(group.spec["suffix"])}
-    higher: dict[str, dict[str, bool | None]] = {}
+        alias = group.spec["alias"] + _shown_suffix(group.spec["suffix"])
+        n = sum(job.n_scored for job in results.leaves(label))
+        entries[label] = {"name": label, "alias": alias, **({"sample_len": n} if results.group_metrics[label] else {})}
+    higher = results.directions()
     for row in results.rows():
         entry, key = entries[row.label], f"{row.metric},{row.filter}"
         entry[key] = row.value
         entry[f"{row.metric}_stderr,{row.filter}"] = row.stderr
-        higher.setdefault(row.label, {})[row.metric] = row.higher_is_better
         if row.is_group:
             entry.setdefault("sample_count", {})[key] = row.n
         if row.interval:
@@ -197,7 +218,10 @@ def lm_eval_layout(reader: RunReader, model: Mapping[str, Any]) -> dict[str, Any
             **{label: job.version for label, job in jobs.items()},
             **{label: group.spec["version"] for label, group in groups.items()},
         },
-        "n-shot": {label: job.num_fewshot for label, job in jobs.items()},
+        "n-shot": {
+            **{label: job.num_fewshot for label, job in jobs.items()},
+            **{label: shots for label in groups if (shots := results.common_shots(label)) is not None},
+        },
         "higher_is_better": higher,
         "n-samples": {label: {"original": job.n_docs_total, "effective": job.n_scored} for label, job in jobs.items()},
         "intervals": intervals,

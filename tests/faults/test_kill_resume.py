@@ -21,9 +21,11 @@ from tests.faults.runs import BATCH, PATIENCE, Workload, kill, write_tasks
 
 pytestmark = pytest.mark.timeout(3600)
 
-KILLS = int(os.environ.get("LMRUN_KILLS", "3"))
+QUICK = 3
+KILLS = int(os.environ.get("LMRUN_KILLS", QUICK))
+DOCS = max(60, 12 * KILLS)
 SCRIPTED = {"backend": "scripted", "model": "stub"}
-DEMO = {"backend": "hf", "model": "bundled:demo", "device": "cpu", "dtype": "float32"}
+DEMO = {"backend": "hf", "model": "bundled:demo", "device": "cpu", "dtype": "float32", "batch_tokens": 1024}
 
 
 @pytest.fixture(scope="module", params=["scripted", "demo"])
@@ -38,17 +40,16 @@ def model(request: pytest.FixtureRequest) -> Mapping[str, Any]:
 
 @pytest.fixture(scope="module")
 def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tasks(tmp_path_factory.mktemp("tasks"))
+    return write_tasks(tmp_path_factory.mktemp("tasks"), DOCS)
 
 
 def test_killed_runs_end_like_an_uninterrupted_one(model: Mapping[str, Any], tasks: Path, tmp_path: Path) -> None:
     whole = Workload(tmp_path / "whole", model, tasks)
-    whole.finish()
+    start = whole.finish()
     total = whole.computed()
 
     killed = Workload(tmp_path / "killed", model, tasks)
-    kills = _kill_and_resume(killed, total, KILLS if model is SCRIPTED or KILLS > 3 else 1)
-    assert kills > 0
+    kills = _kill_and_resume(killed, total, KILLS if model is SCRIPTED or KILLS > QUICK else 1, start)
     assert killed.results() == whole.results()
     assert killed.samples() == whole.samples()
 
@@ -60,20 +61,21 @@ def test_killed_runs_end_like_an_uninterrupted_one(model: Mapping[str, Any], tas
         assert repeated <= kills * BATCH, f"{repeated} requests computed twice after {kills} kills"
 
 
-def _kill_and_resume(work: Workload, total: int, kills: int) -> int:
-    """Kill at random points of progress, and at random times in between; then let it finish. Returns the kills."""
+def _kill_and_resume(work: Workload, total: int, kills: int, start: float) -> int:
+    """Kill at random points of progress, and at random times while it starts; then let it finish. Returns the kills."""
     chance = random.Random(2024)
-    done = 0
-    for aim in sorted(chance.randrange(1, total) for _ in range(kills)):
+    for left in range(kills, 0, -1):
+        before = work.computed()
+        share = (total - before) // (left + 1)
         process = work.start()
         if chance.random() < 0.7:
-            work.wait_for(process, aim)
-            time.sleep(chance.uniform(0.0, 0.08))
-        else:  # also while it starts, plans and renders
-            time.sleep(chance.uniform(0.1, 2.0))
-        done += kill(process)
+            work.wait_for(process, before + chance.randint(1, max(1, share)))
+            time.sleep(chance.uniform(0.0, 0.05))
+        else:
+            time.sleep(chance.uniform(0.05, 1.2 * start))
+        assert kill(process), f"it was done before it could be killed {left} more times"
     work.finish()
-    return done
+    return kills
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])

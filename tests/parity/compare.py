@@ -145,12 +145,23 @@ def compare_scores(
             values.add(same(a, b, relative, absolute), f"{name} {key}: lm-eval {a!r}, lmrun {b!r}")
         extra = sorted(set(_metric_keys(mine, stderr=stderr)) - set(keys))
         values.add(not extra, f"{name}: only lmrun has {extra}")
-    facts = Comparison()
+    facts = _compare_layout(theirs["results"], ours.results["results"])
     for kind in ("versions", "n-shot", "n-samples", "higher_is_better", "group_subtasks"):
         for name, a in theirs[kind].items():
             b = ours.results[kind].get(name, "missing")
             facts.add(a == b, f"{kind} of {name}: lm-eval {a!r}, lmrun {b!r}")
     return ScoreComparison(docs, values, facts)
+
+
+def _compare_layout(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> Comparison:
+    """What else stands beside the metrics of a task or group: its name, alias and counts."""
+    result = Comparison()
+    for name, entry in theirs.items():
+        mine = ours.get(name, {})
+        for key in (key for key in entry if "," not in key):
+            a, b = entry[key], mine.get(key, "missing")
+            result.add(a == b, f"results of {name}, {key}: lm-eval {a!r}, lmrun {b!r}")
+    return result
 
 
 def _metric_keys(entry: Mapping[str, Any], *, stderr: bool) -> list[str]:
