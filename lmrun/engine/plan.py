@@ -11,13 +11,14 @@ from lmrun.backends.base import Backend, ModelIdentity, ModelSpec
 from lmrun.backends.registry import backend_class
 from lmrun.data import DataSource
 from lmrun.engine.facts import scoring_as_json, scoring_spec
+from lmrun.engine.labels import Labels, setting_as_json
 from lmrun.errors import BackendError, DataError, LmrunError, Problem, TaskError
 from lmrun.manifest import Manifest, ModelEntry, TaskSetting
 from lmrun.requests import canonical_json
 from lmrun.scoring import check_spec
 from lmrun.scoring.spec import ScoringSpec
 from lmrun.store.records import JobRecord
-from lmrun.tasks import Group, PromptSettings, Task, TaskCatalog, TaskConfig
+from lmrun.tasks import Group, PromptSettings, Selection, Task, TaskCatalog, TaskConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,11 @@ class PlannedGroup:
     label: str
     group: Group
     suffix: str
-    """What tells this setting's labels from those of others."""
+    """What tells this setting of the group from its others."""
+    children: Sequence[str]
+    """Labels of the jobs and groups directly beneath."""
+    leaves: Sequence[str]
+    """Labels of all jobs beneath."""
 
     def record(self) -> dict[str, Any]:
         """What is stored of the group."""
@@ -66,8 +71,8 @@ class PlannedGroup:
             "alias": self.group.alias or self.group.name,
             "suffix": self.suffix,
             "version": self.group.version,
-            "children": [child + self.suffix for child in self.group.children],
-            "leaves": [task + self.suffix for task in self.group.tasks],
+            "children": list(self.children),
+            "leaves": list(self.leaves),
             "aggregates": [asdict(aggregate) for aggregate in self.group.aggregates],
         }
 
@@ -94,21 +99,6 @@ class Plan:
     """Identity of the plan: manifest, model fingerprints, task and dataset hashes. Equal plans give equal numbers."""
 
 
-def setting_as_json(setting: TaskSetting) -> dict[str, Any]:
-    """What the manifest says of a task, without what it leaves open."""
-    values = {
-        "name": setting.name,
-        "num_fewshot": setting.num_fewshot,
-        "apply_chat_template": setting.apply_chat_template or None,
-        "fewshot_as_multiturn": setting.fewshot_as_multiturn,
-        "system_instruction": setting.system_instruction,
-        "generation": dict(setting.generation) if setting.generation else None,
-        "limit": setting.limit,
-        "seed": setting.seed,
-    }
-    return {name: value for name, value in values.items() if value is not None}
-
-
 def plan_jobs(
     settings: Sequence[TaskSetting], catalog: TaskCatalog, data: DataSource
 ) -> tuple[tuple[PlannedJob, ...], tuple[PlannedGroup, ...]]:
@@ -118,28 +108,48 @@ def plan_jobs(
         TaskError: with every task that is unknown, broken or lacks its data, all at once.
     """
     problems: list[Problem] = []
-    jobs: dict[str, PlannedJob] = {}
-    groups: dict[str, PlannedGroup] = {}
-    labels = _label_suffixes(settings)
-    for setting, suffix in zip(settings, labels, strict=True):
+    selected: list[tuple[TaskSetting, Selection]] = []
+    for setting in settings:
+        base = setting.location.file.parent if setting.location else None
         try:
-            selection = catalog.resolve(setting.name, base=setting.location.file.parent if setting.location else None)
+            selected.append((setting, catalog.resolve(setting.name, base=base)))
         except LmrunError as error:
             problems.extend(_problems(error, setting))
-            continue
+    labels = Labels(selected)
+    jobs: dict[str, PlannedJob] = {}
+    groups: dict[str, PlannedGroup] = {}
+    for setting, selection in selected:
         for config in selection.tasks:
-            label = config.task + suffix
-            if label in jobs:
-                continue
+            label = labels.label(config.task, setting)
             try:
-                jobs[label] = _plan_job(config, label, setting, data)
+                job = jobs.get(label) or _plan_job(config, label, setting, data)
+                _refuse_namesake(job, config)
+                jobs[label] = job
             except (TaskError, DataError) as error:
                 problems.extend(_problems(error, setting))
         for group in selection.groups:
-            groups.setdefault(group.name + suffix, PlannedGroup(group.name + suffix, group, suffix))
+            planned = _plan_group(group, setting, labels)
+            groups.setdefault(planned.label, planned)
     if problems:
         raise TaskError("the tasks of this manifest cannot run", problems=tuple(dict.fromkeys(problems)))
     return tuple(jobs.values()), tuple(groups.values())
+
+
+def _refuse_namesake(job: PlannedJob, config: TaskConfig) -> None:
+    """Two files may define tasks of one name; in one run, results could not tell them apart."""
+    if job.task.content_hash != config.content_hash:
+        problem = Problem(f"another task {config.task!r} is selected already", config.place("task"))
+        raise TaskError(problem.message, problems=(problem,))
+
+
+def _plan_group(group: Group, setting: TaskSetting, labels: Labels) -> PlannedGroup:
+    return PlannedGroup(
+        label=labels.label(group.name, setting),
+        group=group,
+        suffix=labels.suffix(group.name, setting),
+        children=[labels.label(child, setting) for child in group.children],
+        leaves=[labels.label(task, setting) for task in group.tasks],
+    )
 
 
 def _plan_job(config: TaskConfig, label: str, setting: TaskSetting, data: DataSource) -> PlannedJob:
@@ -173,23 +183,6 @@ def _problems(error: LmrunError, setting: TaskSetting) -> tuple[Problem, ...]:
     if not error.problems:
         return (Problem(error.message, place, hint=error.hint),)
     return tuple(p if p.location else Problem(p.message, place, p.expected, p.hint) for p in error.problems)
-
-
-def _label_suffixes(settings: Sequence[TaskSetting]) -> list[str]:
-    """What tells settings of the same task apart, e.g. ``@num_fewshot=5``; empty where one setting is all there is."""
-    values = [setting_as_json(s) for s in settings]
-    suffixes = []
-    for mine in values:
-        others = [v for v in values if v["name"] == mine["name"]]
-        names = {n for v in others for n in v if any(w.get(n) != v.get(n) for w in others)}
-        parts = [f"{n}={_short(mine.get(n))}" for n in sorted(names) if n in mine]
-        suffixes.append("@" + ",".join(parts) if parts else "")
-    return suffixes
-
-
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else canonical_json(value)
-    return text if len(text) <= 16 else hashlib.blake2b(text.encode(), digest_size=3).hexdigest()
 
 
 def plan_models(entries: Sequence[ModelEntry], offline: bool) -> list[PlannedModel]:
