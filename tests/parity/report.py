@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.parity.cases import SETTINGS, ZERO, Setting
+from tests.parity.cases import SCORED, SETTINGS, Setting
 from tests.parity.compare import Comparison, ScoreComparison
 from tests.parity.ours import Ours
 from tests.parity.peer import Peer
@@ -98,7 +98,7 @@ def wide_report(peer: Peer, ours: Ours, pattern: str = "*", settings: Sequence[S
     names = [*tasks, *(name for name in ours.group_names() if fits(name))]
     dumps = peer.dumps([*request_cases(peer, tasks, settings), *score_cases(peer, names)])
     requests = [line for setting in settings for line in compare_setting(ours, setting, dumps)]
-    return Report(requests, compare_all_scores(ours, ZERO, dumps))
+    return Report(requests, [line for setting in SCORED for line in compare_all_scores(ours, setting, dumps)])
 
 
 def main() -> None:
