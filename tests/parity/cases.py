@@ -31,6 +31,8 @@ SETTINGS = (
     Setting("chat, 2-shot, one turn", 2, chat=True),
     Setting("chat, 2-shot, multi-turn", 2, chat=True, multiturn=True),
 )
+SCORED = (ZERO, SETTINGS[-1])
+"""Settings in which scores are compared too: what is scored hardly depends on how it was asked."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ SUMMATION = 1e-12
 """Relative difference that is allowed where the two sides may add up in another order."""
 LOGPROB = 1e-4
 """Absolute difference of log-probabilities of the same model in fp32."""
+SHOWN = 5
+"""Differences that are kept as text; the rest is only counted."""
 FLOAT32 = 2.0**-23
 """lm-eval keeps sums over thousands of tokens in single precision: at -40,000 that is already coarser than 1e-4."""
 
@@ -31,13 +33,13 @@ class Comparison:
         self.compared += 1
         if not same:
             self.different += 1
-            if len(self.differences) < 5:
+            if len(self.differences) < SHOWN:
                 self.differences.append(text)
 
     def __iadd__(self, other: Comparison) -> Comparison:
         self.compared += other.compared
         self.different += other.different
-        self.differences += other.differences
+        self.differences += other.differences[: SHOWN - len(self.differences)]
         return self
 
     @property

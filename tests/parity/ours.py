@@ -43,20 +43,21 @@ class Scored:
 
 
 class Ours:
-    """lmrun over a mirror, with its files in ``folder``."""
+    """lmrun over a mirror, with its files in ``folder``, on its own tasks or also on those of another folder."""
 
-    def __init__(self, mirror: Path, folder: Path) -> None:
+    def __init__(self, mirror: Path, folder: Path, tasks_path: Path | None = None) -> None:
         self.mirror = mirror.resolve()
         self.folder = folder
+        self._tasks = ("--tasks-path", str(tasks_path.resolve())) if tasks_path else ()
         folder.mkdir(parents=True, exist_ok=True)
 
     def task_names(self) -> list[str]:
-        """Every bundled task (no groups, no tags)."""
-        rows = json.loads(lmrun("ls", "tasks", "--json", cwd=self.folder))
+        """Every task (no groups, no tags)."""
+        rows = json.loads(lmrun("ls", "tasks", "--json", *self._tasks, cwd=self.folder))
         return [row["name"] for row in rows]
 
     def group_names(self) -> list[str]:
-        rows = json.loads(lmrun("ls", "groups", "--json", cwd=self.folder))
+        rows = json.loads(lmrun("ls", "groups", "--json", *self._tasks, cwd=self.folder))
         return [row["name"] for row in rows]
 
     def preview(self, tasks: Sequence[str], setting: Setting, limit: int) -> tuple[dict[str, Rows], dict[str, str]]:
@@ -103,7 +104,7 @@ class Ours:
 
     @property
     def _common(self) -> tuple[str, ...]:
-        return ("--mirror", str(self.mirror), "--offline")
+        return ("--mirror", str(self.mirror), "--offline", *self._tasks)
 
     def _manifest(self, name: str, tasks: Sequence[str], setting: Setting, model: Mapping[str, Any]) -> Path:
         values: dict[str, Any] = {}

@@ -2,10 +2,11 @@
 
 ::
 
-    LMRUN_TEST_MIRROR=… LMRUN_LMEVAL_PYTHON=… python -m tests.parity.report [--tasks a,b*] [--members]
+    LMRUN_TEST_MIRROR=… LMRUN_LMEVAL_PYTHON=… python -m tests.parity.report [--tasks a,b*] [--tasks-path DIR]
 
-One line per task and setting; tasks whose names share a prefix with a group of ours (``mmlu_…``) are added up unless
-``--members`` is given. Differences and tasks that could not be compared are listed below the table.
+One line per task and setting; tasks whose names share a prefix with a group (``mmlu_…``) are added up unless
+``--members`` is given. ``--tasks-path`` compares the tasks of a folder, such as lm-eval's own. Differences, and tasks
+that could not be compared, are listed below the table.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.parity.cases import SETTINGS, ZERO, Setting
+from tests.parity.cases import SCORED, SETTINGS, Setting
 from tests.parity.compare import Comparison, ScoreComparison
 from tests.parity.ours import Ours
 from tests.parity.peer import Peer
@@ -98,19 +99,20 @@ def wide_report(peer: Peer, ours: Ours, pattern: str = "*", settings: Sequence[S
     names = [*tasks, *(name for name in ours.group_names() if fits(name))]
     dumps = peer.dumps([*request_cases(peer, tasks, settings), *score_cases(peer, names)])
     requests = [line for setting in settings for line in compare_setting(ours, setting, dumps)]
-    return Report(requests, compare_all_scores(ours, ZERO, dumps))
+    return Report(requests, [line for setting in SCORED for line in compare_all_scores(ours, setting, dumps)])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="The comparison with lm-eval as a markdown table.")
     parser.add_argument("--tasks", default="*", help="comma-separated patterns")
+    parser.add_argument("--tasks-path", type=Path, help="a folder of task files, for example lm-eval's own")
     parser.add_argument("--members", action="store_true", help="a line for every member of a group")
     args = parser.parse_args()
     peer = Peer.from_environment()
     if peer is None:
         parser.error("set LMRUN_TEST_MIRROR and LMRUN_LMEVAL_PYTHON")
     with tempfile.TemporaryDirectory() as folder:
-        ours = Ours(peer.mirror, Path(folder))
+        ours = Ours(peer.mirror, Path(folder), args.tasks_path)
         report = wide_report(peer, ours, args.tasks)
         for line in report.lines([] if args.members else ours.group_names()):
             sys.stdout.write(line + "\n")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.parity.cases import ZERO, Case, Setting
+from tests.parity.cases import SCORED, Case, Setting
 from tests.parity.compare import LOGPROB, compare_responses, compare_scores, same
 from tests.parity.make_model import make_model
 from tests.parity.ours import Ours
@@ -21,8 +21,9 @@ DOCS = {"wikitext": 3, "gsm8k": 4}
 DEFAULT_DOCS = 10
 
 
-def test_scores_of_the_stub_are_identical(ours: Ours, score_dumps: dict[Case, Dump]) -> None:
-    lines = compare_all_scores(ours, ZERO, score_dumps)
+@pytest.mark.parametrize("setting", SCORED, ids=lambda s: s.label)
+def test_scores_of_the_stub_are_identical(setting: Setting, ours: Ours, score_dumps: dict[Case, Dump]) -> None:
+    lines = compare_all_scores(ours, setting, score_dumps)
     differences = [f"{line.task}: {line.result}" for line in lines if line.result and not line.result.identical]
     assert not differences, "\n".join(differences)
     assert any(line.result for line in lines)

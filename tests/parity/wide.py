@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lmrun.bundled import tasks_dir
-from tests.parity.cases import SETTINGS, ZERO, Case, Setting
+from tests.parity.cases import SCORED, SETTINGS, Case, Setting
 from tests.parity.compare import Comparison, ScoreComparison, compare_requests, compare_scores
 from tests.parity.ours import CommandFailedError, Ours, Scored
 from tests.parity.peer import Dump, Peer
@@ -37,8 +37,8 @@ def request_cases(peer: Peer, tasks: Iterable[str], settings: Sequence[Setting] 
     return [case(peer, task, setting) for setting in settings for task in tasks]
 
 
-def score_cases(peer: Peer, names: Iterable[str], setting: Setting = ZERO) -> list[Case]:
-    return [case(peer, name, setting, BOOTSTRAP) for name in names]
+def score_cases(peer: Peer, names: Iterable[str], settings: Sequence[Setting] = SCORED) -> list[Case]:
+    return [case(peer, name, setting, BOOTSTRAP) for setting in settings for name in names]
 
 
 def compare_setting(ours: Ours, setting: Setting, dumps: dict[Case, Dump]) -> list[Line]:
