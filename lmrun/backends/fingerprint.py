@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lmrun.backends.base import ModelIdentity
+from lmrun.folders import cache_dir
 from lmrun.requests import canonical_json
 
 _CHUNK = 1 << 22
@@ -106,11 +107,6 @@ def read_json(path: Path) -> dict[str, Any]:
         return {}
     value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return value
-
-
-def cache_dir() -> Path:
-    """Where derived files are kept: ``$LMRUN_CACHE_DIR``, else ``~/.cache/lmrun``."""
-    return Path(os.environ.get("LMRUN_CACHE_DIR") or Path.home() / ".cache" / "lmrun")
 
 
 class HashCache:
