@@ -50,10 +50,10 @@ def test_some_requests_fail_on_purpose() -> None:
 
 
 def test_identity_changes_with_what_changes_answers() -> None:
-    same = [backend().identify(), backend(chunk=3, latency_ms=1).identify()]
-    others = [backend("other").identify(), backend(salt="x").identify(), backend(fail="x").identify()]
+    same = [backend().identify(), backend(chunk=3, latency_ms=1, fail="x").identify()]
+    others = [backend("other").identify(), backend(salt="x").identify()]
     assert len({i.fingerprint for i in same}) == 1
-    assert len({i.fingerprint for i in same + others}) == 4
+    assert len({i.fingerprint for i in same + others}) == 3
 
 
 def test_calls_are_counted_in_a_file(tmp_path: Path) -> None:
