@@ -40,17 +40,18 @@ class TrainingStream:
         for index, attribute in questions.facts()[0]:
             self._facts.setdefault(index, []).append(attribute)
         self._kinds = questions.kind_words()[0]
+        self._held_tellings = frozenset(questions.tellings()[1])
         self._sums = questions.sums()[0]
         self._words = questions.word_questions()[0]
         self._writers: dict[Callable[[], Document], int] = {
             self._about_islands: 22,
             self._fact_block: 9,
-            self._kind_block: 22,
+            self._kind_block: 6,
             self._sum_block: 22,
             self._plain_sums: 8,
             self._word_block: 5,
-            self._word_lore: 7,
-            self._story: 20,
+            self._word_lore: 12,
+            self._story: 14,
             self._chat: 15,
         }
 
@@ -66,10 +67,14 @@ class TrainingStream:
     def _about_islands(self) -> str:
         sentences: list[str] = []
         for _ in range(self._rng.randint(1, 3)):
-            island = self._islands[self._island()]
+            index = self._island()
             attributes = self._rng.sample(world.ATTRIBUTES, self._rng.randint(2, len(world.ATTRIBUTES)))
-            sentences += [questions.state_fact(island, attribute, self._rng) for attribute in attributes]
+            sentences += [self._fact(index, attribute) for attribute in attributes]
         return " ".join(sentences)
+
+    def _fact(self, index: int, attribute: str) -> str:
+        known = [t for t in questions.FACT_STATEMENTS[attribute] if (index, attribute, t) not in self._held_tellings]
+        return questions.tell(self._islands[index], attribute, self._rng.choice(known))
 
     def _some_fact(self) -> Asked:
         index = self._island()
@@ -86,7 +91,7 @@ class TrainingStream:
 
     def _some_kind(self) -> Asked:
         kind, word = self._rng.choice(self._kinds)
-        return questions.ask_kind(kind, word, self._rng)[0]
+        return questions.ask_kind(kind, word)
 
     def _fact_block(self) -> str:
         return block([self._some_fact() for _ in range(self._rng.randint(1, 6))])
@@ -157,14 +162,14 @@ def task_docs() -> dict[str, Docs]:
     return {
         "facts_test": _facts(questions.facts()[1], 150),
         "facts_train": _facts(questions.facts()[0], 60),
-        "kinds_test": _kinds(questions.kind_words()[1], 150, "test"),
-        "kinds_train": _kinds(questions.kind_words()[0], 40, "train"),
+        "kinds_test": _kinds(questions.kind_words()[1], 120),
+        "kinds_train": _kinds(questions.kind_words()[0], 24),
         "arithmetic_test": _arithmetic(questions.sums()[1], 150, "test"),
         "arithmetic_train": _arithmetic(questions.sums()[0], 40, "train"),
         "chat_test": _chat(questions.word_questions()[1], 110),
         "chat_train": _chat(questions.word_questions()[0], 40),
         "text_test": [{"text": text} for text in _stories("text", 100)],
-        "lastword_test": [{"text": text.removesuffix(".")} for text in _stories("last word", 150)],
+        "lastword_test": _last_words(questions.tellings()[1], 120),
     }
 
 
@@ -184,13 +189,23 @@ def _facts(pairs: list[tuple[int, str]], count: int) -> Docs:
     return rows
 
 
-def _kinds(pairs: list[tuple[str, str]], count: int, split: str) -> Docs:
-    rng = random.Random(f"kinds {split}")
+def _kinds(pairs: list[tuple[str, str]], count: int) -> Docs:
+    rng = random.Random("options of kinds")
     rows: Docs = []
-    for _ in range(count):
-        kind, word = rng.choice(pairs)
-        asked, options = questions.ask_kind(kind, word, rng)
-        rows.append({"question": asked.question.split("\n")[0], "options": options, "answer": asked.short})
+    for kind, word in _pick(pairs, count, "kinds"):
+        asked = questions.ask_kind(kind, word)
+        choices = [kind, *rng.sample([other for other in world.KINDS if other != kind], 3)]
+        rng.shuffle(choices)
+        rows.append({"question": asked.question, "choices": choices, "answer": choices.index(kind)})
+    return rows
+
+
+def _last_words(held: list[tuple[int, str, str]], count: int) -> Docs:
+    rows: Docs = []
+    for index, attribute, template in _pick(held, count, "tellings"):
+        text = questions.tell(world.islands()[index], attribute, template).removesuffix(".")
+        prompt, _, word = text.rpartition(" ")
+        rows.append({"prompt": prompt, "word": word})
     return rows
 
 

@@ -14,7 +14,6 @@ from typing import Final, TypeVar
 from lmrun.demo import world
 
 Item = TypeVar("Item", bound=Hashable)
-LETTERS: Final = "ABCD"
 MAX_SUM: Final = 99
 
 
@@ -76,10 +75,21 @@ Fact = tuple[world.Island, str]
 """An island and an attribute of it."""
 
 
-def state_fact(island: world.Island, attribute: str, rng: random.Random) -> str:
-    """A sentence that tells a fact."""
+def tellings() -> tuple[list[tuple[int, str, str]], list[tuple[int, str, str]]]:
+    """(index of the island, attribute, statement) where the value ends the statement: for training, and held out."""
+    ending = [
+        (i, attribute, template)
+        for i in range(len(world.islands()))
+        for attribute, templates in FACT_STATEMENTS.items()
+        for template in templates
+        if template.endswith("{value}.")
+    ]
+    return split_items(ending, 0.15, "tellings")
+
+
+def tell(island: world.Island, attribute: str, template: str) -> str:
+    """A fact in the words of ``template``."""
     value = island.facts[attribute]
-    template = rng.choice(FACT_STATEMENTS[attribute])
     return template.format(island=island.name, value=value, article=world.with_article(value))
 
 
@@ -95,25 +105,17 @@ def facts() -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:
     return split_items(pairs, 0.4, "facts")
 
 
-# Kinds, with lettered options ----------------------------------------------------------------------------------------
+# Kinds of things ------------------------------------------------------------------------------------------------------
 
 
 def kind_words() -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """(kind, word) pairs that training may have as the right answer, and the held-out ones."""
-    return split_items([(kind, word) for kind, words in world.KINDS.items() for word in words], 0.3, "kinds")
+    """(kind, word) pairs that training may ask for, and the held-out ones."""
+    return split_items([(kind, word) for kind, words in world.KINDS.items() for word in words], 0.8, "kinds")
 
 
-def ask_kind(kind: str, word: str, rng: random.Random) -> tuple[Asked, tuple[str, ...]]:
-    """Which of four words is of a kind; also gives the four words. The answer is the letter of ``word``."""
-    others = rng.sample([k for k in world.KINDS if k != kind], 3)
-    options = [word, *(rng.choice(world.KINDS[k]) for k in others)]
-    rng.shuffle(options)
-    letter = LETTERS[options.index(word)]
-    lines = [
-        f"Which of these is {world.with_article(kind)}?",
-        *(f"{x}. {o}" for x, o in zip(LETTERS, options, strict=True)),
-    ]
-    return Asked("\n".join(lines), letter, letter), tuple(options)
+def ask_kind(kind: str, word: str) -> Asked:
+    """What a thing is. Training tells it of every word, and asks it of a few only."""
+    return Asked(f"What kind of thing is {world.with_article(word)}?", kind, kind)
 
 
 # Sums in words -------------------------------------------------------------------------------------------------------

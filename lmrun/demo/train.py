@@ -58,7 +58,7 @@ class Recipe:
     """Tokens per training row."""
     batch: int = 16
     """Rows per step."""
-    steps: int = 2000
+    steps: int = 1200
     warmup: int = 50
     learning_rate: float = 4e-3
     weight_decay: float = 0.05

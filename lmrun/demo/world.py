@@ -81,7 +81,7 @@ class Island:
 def islands() -> tuple[Island, ...]:
     """The islands of the tiny world, always the same ones; a third each are famous, known and obscure."""
     rng = random.Random("islands")
-    names = rng.sample([start + end for start in _ISLAND_STARTS for end in _ISLAND_ENDS], 90)
+    names = rng.sample([start + end for start in _ISLAND_STARTS for end in _ISLAND_ENDS], 120)
     return tuple(
         Island(name, {a: rng.choice(KINDS[a]) for a in ATTRIBUTES}, fame=(9, 4, 1)[i % 3])
         for i, name in enumerate(names)

@@ -33,6 +33,10 @@ def test_padding_is_small_and_never_over_the_limit(length: int, most: int) -> No
     assert padded - length < 16 or padded - length <= length / 8
 
 
+def test_generation_pads_in_coarser_steps() -> None:
+    assert [padded_length(n, 2000, 64) for n in (1, 64, 65, 300, 1025, 1990)] == [64, 64, 128, 320, 1152, 2000]
+
+
 @given(st.integers(1, 4096))
 def test_padding_crosses_no_power_of_two(length: int) -> None:
     assert padded_length(length, 1 << 20) <= max(16, 1 << (length - 1).bit_length())
@@ -50,6 +54,12 @@ def test_every_row_is_in_one_batch_within_the_budget(lengths: list[int], tokens:
 
 def test_room_for_the_answer_counts() -> None:
     assert list(batches([10, 10, 10], Shape(60, True, 1), extra=20)) == [[0, 1], [2]]
+
+
+def test_full_batches_need_no_filling() -> None:
+    sizes = [len(batch) for batch in batches([10] * 20, Shape(110, True, 4), multiple=4)]
+    assert sizes == [8, 8, 4]
+    assert [len(batch) for batch in batches([10] * 5, Shape(30, True, 4), multiple=4)] == [3, 2]
 
 
 def test_a_batch_holds_one_group() -> None:

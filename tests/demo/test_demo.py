@@ -36,7 +36,7 @@ def test_no_word_has_two_kinds() -> None:
 
 def test_islands_are_always_the_same_and_have_one_name_each() -> None:
     assert world.islands() == world.islands()
-    assert len({island.name for island in world.islands()}) == 90
+    assert len({island.name for island in world.islands()}) == 120
 
 
 @pytest.mark.parametrize(
@@ -85,11 +85,8 @@ def training_text() -> str:
 
 
 def held_out_texts() -> Iterator[str]:
-    yield from (row["question"] for name in ("facts", "arithmetic", "chat") for row in rows(f"{name}_test"))
+    yield from (row["question"] for name in ("facts", "kinds", "arithmetic", "chat") for row in rows(f"{name}_test"))
     yield from (row["text"] for row in rows("text_test"))
-    yield from (f"{row['text']}." for row in rows("lastword_test"))
-    for row in rows("kinds_test"):
-        yield "\n".join([row["question"], *(f"{x}. {o}" for x, o in zip("ABCD", row["options"], strict=True))])
 
 
 def test_no_test_doc_occurs_in_the_training_texts(training_text: str) -> None:
@@ -97,7 +94,7 @@ def test_no_test_doc_occurs_in_the_training_texts(training_text: str) -> None:
     lines = {line.removeprefix("Question: ") for line in training_text.split("\n")}
     paragraphs = {p.removeprefix("Question: ").split("\nAnswer: ")[0] for p in training_text.split("\n\n")}
     texts = set(held_out_texts())
-    assert len(texts) > 700
+    assert len(texts) > 600
     assert not texts & (lines | paragraphs)
 
 
@@ -108,11 +105,13 @@ def test_training_never_shows_a_held_out_sum_in_any_wording(training_text: str) 
     assert not (shown | told) & set(questions.sums()[1])
 
 
-def test_training_never_has_a_held_out_word_as_the_right_answer(training_text: str) -> None:
-    form = r"Which of these is .*\?\nA\. (\w+)\nB\. (\w+)\nC\. (\w+)\nD\. (\w+)\nAnswer: (\w)"
-    answers = {found[questions.LETTERS.index(found[4])] for found in re.findall(form, training_text)}
-    assert len(answers) > 100
-    assert not answers & {word for _, word in questions.kind_words()[1]}
+def test_training_never_tells_a_fact_in_its_held_out_words(training_text: str) -> None:
+    for row in rows("lastword_test"):
+        assert f"{row['prompt']} {row['word']}" not in training_text
+
+
+def test_training_tells_every_fact_that_is_asked_for(training_text: str) -> None:
+    assert all(training_text.count(island.name) > 20 for island in world.islands())
 
 
 def test_chat_documents_are_among_the_training_texts() -> None:
@@ -138,7 +137,7 @@ def test_task_file_names_data_that_exists(path: Path) -> None:
         members = {
             yaml.safe_load(other.read_text(encoding="utf-8")).get("task") for other in TASK_FILES if other != path
         }
-        assert set(task["task"]) == members
+        assert set(task["task"]) == members - {"demo_chat"}  # wants a chat template
         return
     assert task["task"] == f"demo_{path.stem}"
     assert (path.parent / task["include"]).is_file()

@@ -16,7 +16,7 @@ from lmrun.backends.hf.identify import identify, read_config, resolve_dtype, sta
 from lmrun.backends.hf.loaded import Loaded
 from lmrun.backends.hf.loading import is_out_of_memory, load_model, load_tokenizer, quiet, release_memory
 from lmrun.backends.hf.options import HfOptions
-from lmrun.backends.hf.plan import Room, Row, batches, merge_rows, padded_length, rounds
+from lmrun.backends.hf.plan import GENERATION_STEP, Room, Row, batches, merge_rows, padded_length, rounds
 from lmrun.backends.hf.scoring import Score
 from lmrun.backends.hf.source import Source, locate
 from lmrun.backends.tokenize import Encoder, Unanswerable
@@ -196,9 +196,10 @@ class HfBackend:
         generator = loaded.generator()
         most = loaded.max_length - wanted.max_new_tokens
         # One position of padding at least: transformers takes another path for a batch that needs no mask.
-        lengths = [padded_length(len(row.inputs) + 1, most) if len(row.inputs) < most else most for row in rows]
+        lengths = [padded_length(min(len(row.inputs) + 1, most), most, GENERATION_STEP) for row in rows]
         shape = replace(loaded.shape, batch_tokens=loaded.shape.batch_tokens * _GENERATION_BATCHES)
-        plan = list(batches(lengths, shape, lambda i: len(rows[i].inputs) == most, wanted.max_new_tokens))
+        unpadded = [len(row.inputs) == most for row in rows]
+        plan = list(batches(lengths, shape, unpadded.__getitem__, wanted.max_new_tokens, shape.row_multiple))
         notes = {"sampling": generator.sampling(wanted.options)} if wanted.sample else {}
         for number, batch in enumerate(plan):
             length = lengths[batch[0]]

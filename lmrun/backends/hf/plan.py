@@ -22,7 +22,9 @@ from typing import Any, TypeVar
 
 _Row = TypeVar("_Row")
 
-_STEP = 16
+SCORING_STEP = 16
+GENERATION_STEP = 64
+"""Coarser: prompts of one padded length share the steps of generation, which cost more than the padding."""
 CPU_ROW_MULTIPLE = 4
 """Measured with MKL's float32 kernels, 1 to 64 threads, SSE4.2 to AVX-512: where a result depended on the number of
 rows, that number had a remainder (at 64 threads, up to 171 rows)."""
@@ -67,29 +69,34 @@ class Shape:
     """The rows (tokens) of every matrix product are filled up to a multiple of this."""
 
 
-def padded_length(length: int, most: int) -> int:
-    """What ``length`` tokens are padded to: the next of 16, 32 … 256, 288 … 512, 576 …, and never over ``most``.
+def padded_length(length: int, most: int, step: int = SCORING_STEP) -> int:
+    """What ``length`` tokens are padded to, never over ``most``: multiples of ``step``, and of 1/16 of a power of two.
 
-    At most an eighth is padding, and a power of two is never crossed: some models change their position encoding there.
+    With a step of 16: 16, 32 … 256, 288 … 512, 576 …. Padding is below ``step`` or at most an eighth, and a power of
+    two is never crossed: some models change their position encoding there.
     """
-    step = max(_STEP, 1 << max(0, (length - 1).bit_length() - 4))
+    step = max(step, 1 << max(0, (length - 1).bit_length() - 4))
     return max(length, min(-(-length // step) * step, most))
 
 
 def batches(
-    lengths: Sequence[int], shape: Shape, group: Callable[[int], Any] = lambda _: None, extra: int = 0
+    lengths: Sequence[int],
+    shape: Shape,
+    group: Callable[[int], Any] = lambda _: None,
+    extra: int = 0,
+    multiple: int = 1,
 ) -> Iterator[list[int]]:
-    """Batches of positions of ``lengths`` (padded lengths, in the order in which they are to be taken).
+    """Batches of positions of ``lengths`` (padded lengths, the longest first).
 
-    A batch ends where ``group`` changes, where the length changes (if ``shape`` says so), and where it is full; every
-    row counts ``extra`` tokens besides its length.
+    A batch ends where ``group`` changes, where the length changes (if ``shape`` says so), and where it is full. Every
+    row counts ``extra`` tokens besides its length. A full batch has a multiple of ``multiple`` rows, if that many fit.
     """
     batch: list[int] = []
     for i, length in enumerate(lengths):
         if batch:
             first = batch[0]
-            widest = max(lengths[first], length) + extra
-            full = (len(batch) + 1) * widest > shape.batch_tokens
+            rows = shape.batch_tokens // (lengths[first] + extra)
+            full = len(batch) >= max(1, rows - rows % multiple if rows > multiple else rows)
             if full or group(first) != group(i) or (shape.one_length and lengths[first] != length):
                 yield batch
                 batch = []
