@@ -182,7 +182,7 @@ class HfBackend:
             def answer(part: Sequence[Row], length: int = length) -> list[Score]:
                 return scorer.score(part, length)
 
-            self._show(number, len(plan), len(batch) * length)
+            self._show(number, len(plan), len(todo), len(batch) * length)
             yield from _within_memory(todo, length, self._scoring_room, answer, _unscored)
 
     def _generate(
@@ -215,11 +215,13 @@ class HfBackend:
                 return [(row.owner, _generated(drafts[row.owner], a, notes)) for row, a in pairs]
 
             span = length + wanted.max_new_tokens
-            self._show(number, len(plan), len(batch) * span)
+            self._show(number, len(plan), len(todo), len(batch) * span)
             yield from _within_memory(todo, span, self._generation_room, answer, _ungenerated)
 
-    def _show(self, number: int, count: int, tokens: int) -> None:
+    def _show(self, number: int, count: int, rows: int, tokens: int) -> None:
         self._usage = replace(self._usage, phase=f"batch {number + 1:,}/{count:,}, {tokens:,} tokens")
+        if rows:
+            _log.debug("batch", extra={"fields": {"n": rows, "tokens": tokens}})
 
 
 def _within_memory(
