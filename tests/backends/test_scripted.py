@@ -50,11 +50,7 @@ def test_some_requests_fail_on_purpose() -> None:
 
 
 def test_identity_changes_with_what_changes_answers() -> None:
-<<<<<<< HEAD
-    same = [backend().identify(), backend(chunk=3, latency_ms=1).identify()]
-=======
     same = [backend().identify(), backend(chunk=3, latency_ms=1, fail="x").identify()]
->>>>>>> refs/heads/hf
     others = [backend("other").identify(), backend(salt="x").identify()]
     assert len({i.fingerprint for i in same}) == 1
     assert len({i.fingerprint for i in same + others}) == 3
