@@ -58,11 +58,11 @@ class Recipe:
     """Tokens per training row."""
     batch: int = 16
     """Rows per step."""
-    steps: int = 1200
+    steps: int = 1000
     warmup: int = 50
     learning_rate: float = 4e-3
     weight_decay: float = 0.05
-    threads: int = 2
+    threads: int = 1
 
 
 def make_tokenizer(texts: Iterator[str], vocabulary: int) -> Any:
