@@ -23,25 +23,25 @@ from lmrun.store.rows import metric_records, request_from_row
 from lmrun.store.runs import RunDirectory
 from lmrun.store.schema import MIGRATIONS
 
-OUTCOMES = {
-    "wrong": "s.status = 'scored' AND s.correct = 0",
-    "correct": "s.status = 'scored' AND s.correct = 1",
+_ENDINGS = {
+    "wrong": "(s.status = 'scored' AND s.correct = 0)",
+    "correct": "(s.status = 'scored' AND s.correct = 1)",
     "errors": "s.status = 'error'",
-    "truncated": "(s.truncated OR s.dropped > 0)",
-    "no_match": "s.no_match",
 }
-"""Sample filters by name; each is a condition on a sample."""
+"""A sample ends in one way: of several of these, any may hold."""
+_TRAITS = {"truncated": "(s.truncated OR s.dropped > 0)", "no_match": "s.no_match"}
+"""What else can be said of a sample: of several of these, all must hold."""
 
 
 @dataclass(frozen=True, slots=True)
 class SampleQuery:
-    """Which samples to list. Every given condition must hold."""
+    """Which samples to list. Every given condition must hold; of wrong, correct and errors, one must."""
 
     model: str | None = None
     task: str | None = None
     """A job's label, or the task's name in any setting."""
     outcomes: Sequence[str] = ()
-    """Names out of ``OUTCOMES``."""
+    """``wrong``, ``correct``, ``errors``, ``truncated``, ``no_match``."""
     search: str | None = None
     """Text that occurs in the prompt, the continuation, the output or the doc; case does not matter."""
     doc_id: int | None = None
@@ -159,7 +159,9 @@ def _conditions(query: SampleQuery) -> tuple[str, list[Any]]:
     if query.doc_id is not None:
         conditions.append("s.doc_id = ?")
         values.append(query.doc_id)  # type: ignore[arg-type]
-    conditions.extend(OUTCOMES[name] for name in query.outcomes)
+    if endings := [_ENDINGS[name] for name in query.outcomes if name in _ENDINGS]:
+        conditions.append(f"({' OR '.join(endings)})")
+    conditions.extend(_TRAITS[name] for name in query.outcomes if name in _TRAITS)
     if query.search:
         conditions.append(
             """(instr(lower(s.doc), ?) OR s.id IN (
