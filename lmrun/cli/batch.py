@@ -81,7 +81,7 @@ def _sink(json: bool) -> Sink:
 
 
 def _finish(name: str, outcome: Outcome, *, json: bool) -> None:
-    from lmrun.display.report import closing_words, results_json, results_table
+    from lmrun.display.report import closing_words, results_json, show_results
     from lmrun.errors import ExitCode
     from lmrun.store.reader import RunReader
 
@@ -92,6 +92,6 @@ def _finish(name: str, outcome: Outcome, *, json: bool) -> None:
     if json:
         sys.stdout.write(results_json(reader, int(outcome.exit_code)) + "\n")
     else:
-        results_table(reader).show()
+        show_results(reader)
         sys.stderr.write(closing_words(reader))
     reader.close()

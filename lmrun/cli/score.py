@@ -15,7 +15,7 @@ def score(run: options.Run = "latest", runs_dir: options.RunsDir = None, json: o
     The metrics and filters are those that its task files state now, or the recorded ones where a task file is gone.
     Prompts, answers and targets stay as they are. Needs no model and no network.
     """
-    from lmrun.display.report import results_json, results_table
+    from lmrun.display.report import results_json, show_results
     from lmrun.engine.rescore import current_scoring, rescore
     from lmrun.errors import ExitCode
     from lmrun.store.reader import RunReader
@@ -31,7 +31,7 @@ def score(run: options.Run = "latest", runs_dir: options.RunsDir = None, json: o
     if json:
         sys.stdout.write(results_json(reader) + "\n")
     else:
-        results_table(reader).show()
+        show_results(reader)
     incomplete = any(job.n_errors or job.status != "scored" for job in reader.jobs())
     reader.close()
     raise typer.Exit(ExitCode.INCOMPLETE if incomplete else ExitCode.COMPLETE)

@@ -62,12 +62,12 @@ def show(
 
 
 def _results(reader: RunReader, *, json: bool) -> None:
-    from lmrun.display.report import closing_words, results_json, results_table
+    from lmrun.display.report import closing_words, results_json, show_results
 
     if json:
         sys.stdout.write(results_json(reader) + "\n")
         return
-    results_table(reader).show()
+    show_results(reader)
     sys.stderr.write(closing_words(reader))
 
 

@@ -42,6 +42,13 @@ def results_table(reader: RunReader) -> Table:
     return table
 
 
+def show_results(reader: RunReader) -> None:
+    """Write the table to stdout; a run without any score has none."""
+    table = results_table(reader)
+    if table.rows:
+        table.show()
+
+
 def _style(row: ResultRow) -> Style:
     return "yellow" if row.errors else "bold" if row.is_group else ""
 
