@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -67,7 +68,9 @@ def connect_readonly(path: Path, migrations: Sequence[str]) -> sqlite3.Connectio
         StoreError: if it cannot be read, or was written by another version of lmrun.
     """
     try:
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_MS / 1000)
+        # In a folder that cannot be written nobody else writes either, and the log's shared memory cannot be made.
+        mode = "mode=ro" if os.access(path.parent, os.W_OK) else "mode=ro&immutable=1"
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True, timeout=BUSY_TIMEOUT_MS / 1000)
         version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     except sqlite3.Error as error:
         raise StoreError(f"{path}: cannot be read: {error}", hint="is the whole folder of the run there?") from error

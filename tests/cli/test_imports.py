@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -66,3 +67,25 @@ def test_importing_a_part_imports_no_model_library(module: str) -> None:
 def test_the_engine_imports_no_face() -> None:
     modules = imported("import lmrun.engine.run\nassert not any(m.startswith('lmrun.display') for m in sys.modules)")
     assert "rich" not in modules
+
+
+def test_a_rerun_from_a_full_cache_imports_no_model_library(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    manifest = tmp_path / "m.toml"
+    manifest.write_text(
+        '[[models]]\nname = "demo"\nbackend = "hf"\nmodel = "bundled:demo"\ndevice = "cpu"\n'
+        '[[tasks]]\nname = ["demo_facts", "demo_arithmetic", "demo_text"]\nlimit = 2\n'
+    )
+    code = f"""
+import contextlib, io, os
+os.chdir({str(tmp_path)!r})
+sys.argv = ["lmrun", "batch", "m.toml"]
+from lmrun.cli import main
+try:
+    with contextlib.redirect_stdout(io.StringIO()):
+        main()
+except SystemExit as ending:
+    assert ending.code == 0, ending.code
+"""
+    assert "torch" in imported(code)
+    assert imported(code) & (HEAVY | {"tokenizers", "safetensors"}) == set()
