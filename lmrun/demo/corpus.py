@@ -44,13 +44,13 @@ class TrainingStream:
         self._sums = questions.sums()[0]
         self._words = questions.word_questions()[0]
         self._writers: dict[Callable[[], Document], int] = {
-            self._about_islands: 22,
-            self._fact_block: 9,
+            self._about_islands: 15,
+            self._fact_block: 6,
             self._kind_block: 6,
-            self._sum_block: 22,
-            self._plain_sums: 8,
+            self._sum_block: 36,
+            self._plain_sums: 16,
             self._word_block: 5,
-            self._word_lore: 12,
+            self._word_lore: 9,
             self._story: 14,
             self._chat: 15,
         }
