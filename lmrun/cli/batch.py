@@ -81,14 +81,15 @@ def _sink(json: bool) -> Sink:
 
 
 def _finish(name: str, outcome: Outcome, *, json: bool) -> None:
-    from lmrun.display.report import closing_words, results_json, show_results
+    from lmrun.display.report import closing_words, interrupted_words, results_json, show_results
     from lmrun.errors import ExitCode
     from lmrun.store.reader import RunReader
 
-    if outcome.exit_code is ExitCode.INTERRUPTED:
-        sys.stderr.write(f"interrupted; nothing finished is lost. Resume with the same command: lmrun batch {name}\n")
-        return
     reader = RunReader(outcome.directory)
+    if outcome.exit_code is ExitCode.INTERRUPTED:
+        sys.stderr.write(interrupted_words(reader, name))
+        reader.close()
+        return
     if json:
         sys.stdout.write(results_json(reader, int(outcome.exit_code)) + "\n")
     else:

@@ -27,6 +27,9 @@ def _show(columns: Sequence[str], rows: Sequence[dict[str, Any]], *, json: bool)
         return
     from lmrun.display.table import Column, Table
 
+    if not rows:
+        sys.stderr.write("nothing fits\n")
+        return
     table = Table([Column(name) for name in columns])
     for row in rows:
         table.add(*("" if row.get(name) is None else row[name] for name in columns))

@@ -43,6 +43,8 @@ def _print(job: PlannedJob, n: int, *, json: bool) -> None:
     from lmrun.display.format import safe
     from lmrun.display.prompts import request_lines, request_text
 
+    for warning in job.warnings:
+        sys.stderr.write(f"warning: {warning}\n")
     renderer = job.task.renderer(job.prompts)
     for doc_id, doc in job.task.eval_docs(n):
         requests = renderer.render(doc_id, doc)

@@ -13,7 +13,8 @@ from lmrun.cli import build_app
 
 _INTRODUCTION = """# Commands
 
-Results go to stdout, everything else to stderr. RUN is a run id (or its unique start or end), a path, or `latest`.
+Results go to stdout, everything else to stderr. RUN is a run id (or its unique start or end), a path, a
+manifest's name (its newest run), or `latest`.
 
 | exit code | meaning |
 |---|---|

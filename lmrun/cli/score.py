@@ -24,7 +24,9 @@ def score(run: options.Run = "latest", runs_dir: options.RunsDir = None, json: o
     directory = find_run(run, runs_dir or DEFAULT_RUNS_DIR)
     for job in rescore(directory, current_scoring(directory)):
         if job.changed:
-            sys.stderr.write(f"{job.model} {job.label}: its task file states other metrics or filters now\n")
+            sys.stderr.write(
+                f"{job.model} {job.label}: scored with other metrics or filters, as its task file states now\n"
+            )
         elif not job.found:
             sys.stderr.write(f"{job.model} {job.label}: task file not found, scored as recorded\n")
     reader = RunReader(directory)

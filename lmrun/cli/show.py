@@ -22,7 +22,7 @@ def show(
     correct: Annotated[bool, typer.Option("--correct", help="Samples with a right answer.")] = False,
     errors: Annotated[bool, typer.Option("--errors", help="Samples without an answer.")] = False,
     truncated: Annotated[bool, typer.Option("--truncated", help="Samples whose answer or prompt was cut.")] = False,
-    no_match: Annotated[bool, typer.Option("--no-match", help="Samples in which no answer was found.")] = False,
+    no_match: Annotated[bool, typer.Option("--no-match", help="Samples in which a filter found no answer.")] = False,
     search: Annotated[str | None, typer.Option("--search", metavar="TEXT", help="Samples that contain TEXT.")] = None,
     sample: Annotated[int | None, typer.Option("--sample", metavar="DOC_ID", help="One doc, in full.")] = None,
     n: Annotated[int, typer.Option("-n", metavar="N", help="At most this many samples.")] = 10,
@@ -78,7 +78,7 @@ def _check_names(reader: RunReader, query: SampleQuery) -> None:
     jobs = reader.jobs()
     for what, asked, known in (
         ("model", query.model, [j.model for j in jobs]),
-        ("task", query.task, [name for j in jobs for name in (j.label, j.task)]),
+        ("task", query.task, [name for j in jobs for name in (j.label, j.task, j.alias)]),
     ):
         if asked is not None and asked not in known:
             names = ", ".join(dict.fromkeys(known))

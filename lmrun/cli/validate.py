@@ -39,8 +39,10 @@ def validate(
     overrides = Overrides(None, tuple(tasks_path or ()), trust, mirror, offline, assignments=tuple(assignments or ()))
     sound = True
     for name in manifests:
-        problems = check_manifest(name, overrides)
+        problems, warnings = check_manifest(name, overrides)
         sound = sound and not problems
+        for warning in warnings:
+            sys.stdout.write(f"warning: {warning}\n")
         for problem in problems:
             sys.stdout.write(f"{problem}\n")
         count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}" if problems else "ok"

@@ -153,6 +153,6 @@ def _expand(base: Path, pattern: str, spec: DatasetSpec) -> list[Path]:
     if not files:
         raise DataError(
             f"dataset {spec}: no file matches {str(path.absolute())!r}",
-            hint="paths in dataset_kwargs.data_files are seen from data_dir, else from the current directory",
+            hint="put it there, or beside the task's YAML file: paths in data_files count from there first",
         )
     return files

@@ -16,6 +16,7 @@ _COLUMNS = (
     Column("version", right=True),
     Column("filter"),
     Column("n-shot", right=True),
+    Column("prompt"),
     Column("metric"),
     Column(""),
     Column("value", right=True),
@@ -56,19 +57,21 @@ def _style(row: ResultRow) -> Style:
 def _cells(row: ResultRow, *, first: bool, several: bool) -> list[str]:
     arrow = "" if row.higher_is_better is None else "↑" if row.higher_is_better else "↓"
     interval = f"[{number(row.interval[0])}, {number(row.interval[1])}]" if row.interval else ""
-    counts = (row.n, row.errors, row.truncated, row.dropped, row.no_match)
+    counts = (row.n, row.errors, row.truncated, row.dropped)
     return [
         (row.model if several else "") if first else "",
         "  " * row.depth + row.alias if first else "",
         str(row.version) if first else "",
         row.filter,
         "" if row.num_fewshot is None or not first else str(row.num_fewshot),
+        row.prompt if first else "",
         row.metric,
         arrow,
         number(row.value) + (" (incomplete)" if row.errors else ""),
         number(row.stderr) if isinstance(row.stderr, float) else "",
         interval,
         *(f"{count:,}" if count and (first or i == 0) else "" for i, count in enumerate(counts)),
+        f"{row.no_match:,}" if row.no_match else "",
         f"{row.cache_hits / row.requests:.0%}" if first and row.cache_hits else "",
     ]
 
@@ -80,8 +83,6 @@ def closing_words(reader: RunReader) -> str:
     for model in reader.models():
         if model["error"]:
             lines.append(f"model {model['name']} failed: {model['error']['message']}")
-            if model["error"].get("hint"):
-                lines.append(f"  hint: {model['error']['hint']}")
     lines.extend(f"{job.model} {job.label} failed: {job.error['message']}" for job in jobs if job.error)
     errors = sum(job.n_errors for job in jobs)
     if errors:
@@ -97,8 +98,20 @@ def closing_words(reader: RunReader) -> str:
         lines.append(f"{cut} prompts did not fit and were cut on the left: lmrun show {reader.run.path} --truncated")
     took = info["finished"] - info["created"] if "finished" in info and "created" in info else None
     lines.append(f"{info.get('status', '?')}{f' in {duration(took)}' if took else ''}: {reader.run.path}")
-    lines.append(f"look at samples: lmrun show {reader.run.path} --wrong")
+    if any(job.n_scored for job in jobs):
+        lines.append(f"look at samples: lmrun show {reader.run.path} --wrong")
     return "\n".join(lines) + "\n"
+
+
+def interrupted_words(reader: RunReader, name: str) -> str:
+    """What is safe, where it is, and how to go on."""
+    jobs = reader.jobs()
+    scored = sum(job.status == "scored" for job in jobs)
+    answers = sum(job.requests for job in jobs)
+    return (
+        f"interrupted with {answers:,} answers kept, {scored} of {len(jobs)} jobs scored: {reader.run.path}\n"
+        f"resume with the same command: lmrun batch {name}\n"
+    )
 
 
 def results_json(reader: RunReader, exit_code: int | None = None) -> str:

@@ -73,6 +73,12 @@ def scoring_from_json(value: Mapping[str, Any]) -> ScoringSpec:
     )
 
 
+def task_facts(task: Task, doc_id: int, doc: dict[str, Any]) -> DocFacts:
+    """What scoring needs of a doc that is just being rendered."""
+    facts = task.facts(doc_id, doc)
+    return DocFacts(facts.doc_id, facts.doc, facts.target, facts.text, facts.choices)
+
+
 def doc_facts(sample: AnsweredSample) -> DocFacts:
     """What scoring needs of a stored sample."""
     return DocFacts(sample.doc_id, sample.doc, sample.target, sample.text, sample.choices)

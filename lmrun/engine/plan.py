@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from lmrun.backends.base import Backend, ModelIdentity, ModelSpec
 from lmrun.backends.registry import backend_class
 from lmrun.data import DataSource
-from lmrun.engine.facts import scoring_as_json, scoring_spec
+from lmrun.engine.facts import scoring_as_json, scoring_spec, task_facts
 from lmrun.engine.labels import Labels, setting_as_json
-from lmrun.errors import BackendError, DataError, LmrunError, Problem, TaskError
+from lmrun.errors import BackendError, DataError, LmrunError, Location, Problem, TaskError
 from lmrun.manifest import Manifest, ModelEntry, TaskSetting
 from lmrun.requests import canonical_json
-from lmrun.scoring import check_spec
+from lmrun.scoring import check_spec, unknown_golds
 from lmrun.scoring.spec import ScoringSpec
 from lmrun.store.records import JobRecord
 from lmrun.tasks import Group, PromptSettings, Selection, Task, TaskCatalog, TaskConfig
@@ -32,6 +32,8 @@ class PlannedJob:
     limit: int | float | None
     scoring: ScoringSpec
     n_docs: int
+    warnings: Sequence[str] = ()
+    """What a user should know before quoting its numbers."""
 
     def record(self) -> JobRecord:
         """What is stored of the job."""
@@ -125,13 +127,18 @@ def plan_jobs(
                 job = jobs.get(label) or _plan_job(config, label, setting, data)
                 _refuse_namesake(job, config)
                 jobs[label] = job
-            except (TaskError, DataError) as error:
+            except TaskError as error:
                 problems.extend(_problems(error, setting))
+            except DataError as error:
+                place = config.place("dataset_path")
+                problems.extend(
+                    _problems(DataError(f"task {config.task!r}: {error.message}", hint=error.hint), setting, place)
+                )
         for group in selection.groups:
             planned = _plan_group(group, setting, labels)
             groups.setdefault(planned.label, planned)
     if problems:
-        raise TaskError("the tasks of this manifest cannot run", problems=tuple(dict.fromkeys(problems)))
+        raise TaskError("these tasks cannot run", problems=tuple(dict.fromkeys(problems)))
     return tuple(jobs.values()), tuple(groups.values())
 
 
@@ -165,7 +172,8 @@ def _plan_job(config: TaskConfig, label: str, setting: TaskSetting, data: DataSo
         seed=setting.seed,
     )
     # The first doc is rendered now: a wrong column or template is found before a model is loaded.
-    task.renderer(prompts).render(*next(task.eval_docs(1)))
+    first = next(task.eval_docs(1))
+    task.renderer(prompts).render(*first)
     scoring = scoring_spec(task)
     if wrong := check_spec(scoring):
         place = config.place("metric_list")
@@ -175,11 +183,28 @@ def _plan_job(config: TaskConfig, label: str, setting: TaskSetting, data: DataSo
                 replace(p, location=p.location or place, message=f"{task.name}: {p.message}") for p in wrong
             ),
         )
-    return PlannedJob(label, setting, task, prompts, setting.limit, scoring, task.doc_count(setting.limit))
+    warnings = tuple(_warnings(task, prompts, scoring, first))
+    return PlannedJob(label, setting, task, prompts, setting.limit, scoring, task.doc_count(setting.limit), warnings)
 
 
-def _problems(error: LmrunError, setting: TaskSetting) -> tuple[Problem, ...]:
-    place = setting.location
+def _warnings(
+    task: Task, prompts: PromptSettings, scoring: ScoringSpec, first: tuple[int, dict[str, Any]]
+) -> Iterator[str]:
+    if task.may_show_its_own_answer(prompts):
+        yield (
+            f"{task.name}: examples come from the evaluated split, and a doc can be among its own examples, as in "
+            "lm-eval; name a fewshot_split to avoid it"
+        )
+    facts = task_facts(task, *first)
+    if unknown_golds(scoring, facts):
+        yield (
+            f"{task.name}: doc_to_target gives {facts.target!r} for doc 0, which is none of its choices; such docs "
+            "count as wrong, as in lm-eval"
+        )
+
+
+def _problems(error: LmrunError, setting: TaskSetting, place: Location | None = None) -> tuple[Problem, ...]:
+    place = place or setting.location
     if not error.problems:
         return (Problem(error.message, place, hint=error.hint),)
     return tuple(p if p.location else Problem(p.message, place, p.expected, p.hint) for p in error.problems)

@@ -6,9 +6,11 @@ import hashlib
 from collections.abc import Iterator
 from itertools import islice
 
+from lmrun.engine.facts import task_facts
 from lmrun.engine.plan import PlannedJob
 from lmrun.errors import TaskError
 from lmrun.requests import Request, content_key
+from lmrun.scoring import unknown_golds
 from lmrun.store.records import SampleRecord
 from lmrun.store.writer import RunStore
 
@@ -22,6 +24,8 @@ class JobRenderer:
         self._job = job
         self._fingerprint = fingerprint
         self._prompts = hashlib.blake2b(digest_size=16)
+        self.unknown_golds = 0
+        """Docs so far whose target is none of their choices."""
 
     @property
     def prompt_hash(self) -> str:
@@ -34,7 +38,8 @@ class JobRenderer:
         for doc_id, doc in self._job.task.eval_docs(self._job.limit):
             try:
                 requests = renderer.render(doc_id, doc)
-                facts = self._job.task.facts(doc_id, doc)
+                facts = task_facts(self._job.task, doc_id, doc)
+                self.unknown_golds += unknown_golds(self._job.scoring, facts)
                 for request in requests:
                     self._prompts.update(content_key("", request).encode())
                 keyed = self._keyed(requests)
@@ -53,10 +58,9 @@ class JobRenderer:
         return keyed
 
 
-def render_job(store: RunStore, job_id: int, job: PlannedJob, fingerprint: str) -> Iterator[int]:
+def render_job(store: RunStore, job_id: int, renderer: JobRenderer) -> Iterator[int]:
     """Store the job's samples; yields how many are stored so far."""
     store.clear_samples(job_id)
-    renderer = JobRenderer(job, fingerprint)
     samples = renderer.samples()
     count = 0
     while batch := list(islice(samples, _DOCS_PER_TRANSACTION)):

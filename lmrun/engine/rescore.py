@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from lmrun.engine.facts import filter_specs, metric_specs, scoring_from_json
 from lmrun.engine.inputs import open_catalog
 from lmrun.engine.open import hold
 from lmrun.engine.results import write_results
 from lmrun.engine.score import score_job
-from lmrun.errors import LmrunError
+from lmrun.errors import LmrunError, TaskError
 from lmrun.manifest import load_manifest
+from lmrun.scoring import check_spec
 from lmrun.scoring.spec import ScoringSpec
 from lmrun.store.reader import RunReader
 from lmrun.store.records import JobView
@@ -39,17 +41,18 @@ def rescore(run: RunDirectory, current: CurrentSpec) -> Sequence[Rescored]:
     with hold(run):
         reader = RunReader(run)
         jobs = [job for job in reader.jobs() if job.status not in ("pending", "rendered")]
+        # All of them first: a task file that is wrong now must not leave half of the run scored anew.
+        stated = {job.id: current(job, scoring_from_json(job.scoring)) for job in jobs}
         models = [model["name"] for model in reader.models()]
         reader.close()
         store = RunStore(run)
         done = []
         for job in jobs:
             recorded = scoring_from_json(job.scoring)
-            stated = current(job, recorded)
-            for _ in score_job(store, job.id, stated or recorded):
+            spec = stated[job.id]
+            for _ in score_job(store, job.id, spec or recorded):
                 pass
-            changed = stated is not None and stated != recorded
-            done.append(Rescored(job.model, job.label, changed, stated is not None))
+            done.append(Rescored(job.model, job.label, spec is not None and spec != recorded, spec is not None))
         store.close()
         for model in models:
             write_results(run, model)
@@ -64,12 +67,18 @@ def current_scoring(run: RunDirectory) -> CurrentSpec:
         return lambda _job, _recorded: None  # a run copied to another machine, whose task folders are not there
 
     def current(job: JobView, recorded: ScoringSpec) -> ScoringSpec | None:
-        try:
-            tasks = catalog.resolve(job.setting["name"]).tasks
-            config = next(task for task in tasks if task.task == job.task)
-        except (LmrunError, StopIteration):
+        name = job.setting["name"]
+        if name not in catalog.names() and job.task not in catalog.names() and not Path(name).exists():
+            return None
+        tasks = catalog.resolve(name).tasks
+        config = next((task for task in tasks if task.task == job.task), None)
+        if config is None:
             return None
         metrics = recorded.metrics if config.metric_list is None else metric_specs(config.metric_list)
-        return replace(recorded, metrics=metrics, filters=filter_specs(config.filter_list))
+        spec = replace(recorded, metrics=metrics, filters=filter_specs(config.filter_list))
+        if wrong := check_spec(spec):
+            placed = (replace(p, location=p.location or config.place("metric_list")) for p in wrong)
+            raise TaskError(f"task {job.task!r} cannot be scored as its file says now", problems=tuple(placed))
+        return spec
 
     return current

@@ -39,8 +39,11 @@ class ResultRow:
     dropped: int
     """Samples whose prompt was cut because it did not fit the model."""
     no_match: int
+    """Samples in which the row's filter found no answer."""
     cache_hits: int
     requests: int
+    prompt: str = ""
+    """How it was asked, where that is not plain: ``chat``, ``chat turns``, ``system``, ``generation`` (overridden)."""
 
 
 def headline(metrics: Sequence[MetricRecord]) -> str:
@@ -59,6 +62,7 @@ class ModelResults:
         self.model = model
         self.jobs: dict[str, JobView] = {j.label: j for j in reader.jobs() if j.model == model}
         self.metrics: dict[str, list[MetricRecord]] = {j.label: reader.metrics(j.id) for j in self.jobs.values()}
+        self.extractions = {j.label: reader.extractions(j.id) for j in self.jobs.values()}
         self.groups: dict[str, GroupView] = {g.label: g for g in reader.groups() if g.model == model}
         self.group_metrics = {label: self._group_metrics(group) for label, group in self.groups.items()}
 
@@ -117,9 +121,10 @@ class ModelResults:
                 errors=job.n_errors,
                 truncated=job.n_truncated,
                 dropped=job.n_dropped,
-                no_match=job.n_no_match,
+                no_match=self.extractions[job.label].get(m.filter, {}).get("no_match", 0),
                 cache_hits=job.cache_hits,
                 requests=job.requests,
+                prompt=_prompt_words(job),
             )
 
     def leaves(self, group: str) -> list[JobView]:
@@ -165,10 +170,21 @@ class ModelResults:
                 errors=sum(job.n_errors for job in leaves),
                 truncated=sum(job.n_truncated for job in leaves),
                 dropped=sum(job.n_dropped for job in leaves),
-                no_match=sum(job.n_no_match for job in leaves),
+                no_match=sum(self.extractions[job.label].get(m.filter, {}).get("no_match", 0) for job in leaves),
                 cache_hits=sum(job.cache_hits for job in leaves),
                 requests=sum(job.requests for job in leaves),
             )
+
+
+def _prompt_words(job: JobView) -> str:
+    setting = job.setting
+    words = []
+    if setting.get("apply_chat_template"):
+        turns = job.num_fewshot and setting.get("fewshot_as_multiturn", True)
+        words.append("chat turns" if turns else "chat")
+    words += ["system"] if setting.get("system_instruction") else []
+    words += ["generation"] if setting.get("generation") else []
+    return "+".join(words)
 
 
 def _alias(job: JobView) -> str:
@@ -231,11 +247,33 @@ def lm_eval_layout(reader: RunReader, model: Mapping[str, Any]) -> dict[str, Any
             "model": model["backend"],
             "model_args": {"pretrained": model["model"]},
             "model_facts": model["facts"],
+            **_common_settings([job.setting for job in jobs.values()]),
         },
+        "settings": {label: dict(job.setting) for label, job in jobs.items()},
         "model_name": model["name"],
         "date": info.get("created"),
         "lmrun": {"run": reader.run.id, "manifest_hash": info.get("manifest_hash"), "plan_hash": info.get("plan_hash")},
     }
+
+
+_SETTING_NAMES = {
+    "limit": "limit",
+    "gen_kwargs": "generation",
+    "fewshot_seed": "seed",
+    "system_instruction": "system_instruction",
+    "apply_chat_template": "apply_chat_template",
+    "fewshot_as_multiturn": "fewshot_as_multiturn",
+}
+"""lm-eval's name of a setting → ours."""
+
+
+def _common_settings(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all jobs were asked with, under lm-eval's names; null where they differ or nothing was said."""
+    common = {}
+    for theirs, ours in _SETTING_NAMES.items():
+        values = [setting.get(ours) for setting in settings]
+        common[theirs] = values[0] if values and all(value == values[0] for value in values) else None
+    return common
 
 
 def file_name(model: str) -> str:

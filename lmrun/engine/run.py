@@ -21,7 +21,7 @@ from lmrun.engine.logs import backend_log
 from lmrun.engine.open import OpenRun, open_run
 from lmrun.engine.plan import Plan, PlannedJob, PlannedModel
 from lmrun.engine.progress import JobProgress, Tracker
-from lmrun.engine.render import render_job
+from lmrun.engine.render import JobRenderer, render_job
 from lmrun.engine.results import headline, write_results
 from lmrun.engine.score import score_job
 from lmrun.errors import BackendError, ExitCode, LmrunError
@@ -122,6 +122,8 @@ class _Engine:
             directory.id,
             [JobProgress(m.spec.name, j.label, docs=j.n_docs) for m in self.plan.models for j in self.plan.jobs],
         )
+        for warning in dict.fromkeys(text for job in self.plan.jobs for text in job.warnings):
+            self._warn(warning)
         jobs = [(model, self._record(model)) for model in self.plan.models]
         self._write_lock()
         for model, its_jobs in jobs:
@@ -129,6 +131,10 @@ class _Engine:
         self._write_lock()
         codes = [self._run_model(model, its_jobs) for model, its_jobs in jobs]
         return max(codes)
+
+    def _warn(self, text: str) -> None:
+        self.tracker.note(f"warning: {text}")
+        self.log.write("warning", "warning", text=text)
 
     # -- recording and rendering ---------------------------------------------------------------------------------------
 
@@ -155,8 +161,14 @@ class _Engine:
             if job.status == "pending":
                 self.tracker.phase("rendering", f"{model.spec.name} {job.planned.label}")
                 self.tracker.update(model.spec.name, job.planned.label, state="rendering")
-                for count in render_job(self.store, job.address.id, job.planned, job.address.fingerprint):
+                renderer = JobRenderer(job.planned, job.address.fingerprint)
+                for count in render_job(self.store, job.address.id, renderer):
                     self.tracker.update(model.spec.name, job.planned.label, rendered=count)
+                if renderer.unknown_golds:
+                    self._warn(
+                        f"{job.planned.label}: the target of {renderer.unknown_golds:,} docs is none of their choices; "
+                        "they count as wrong, as in lm-eval"
+                    )
                 job.status = "rendered"
             self.tracker.update(model.spec.name, job.planned.label, rendered=job.planned.n_docs, state="ready")
 

@@ -40,7 +40,7 @@ class JobScorer:
             correct=next((score.correct for score in scores if score.correct is not None), None),
             truncated=truncated,
             dropped=dropped,
-            no_match=bool(extractions) and all(status == "no_match" for status in extractions),
+            no_match="no_match" in extractions,
         )
 
 

@@ -173,6 +173,8 @@ def _unknown_key(node: Node, key: str, section: tuple[str, ...]) -> Problem:
 
 def _other_word(word: str, known: Sequence[str]) -> str | None:
     ours = _OTHER_WORDS.get(word.lower())
+    if word.lower() in ("batch_size", "max_batch_size") and ours in known:
+        return f"`{ours}` takes its place and counts tokens, not rows; leave it out to have it chosen"
     return f"here it is called `{ours}`" if ours in known else None
 
 

@@ -5,6 +5,7 @@ from lmrun.scoring.check import check_spec, required_packages
 from lmrun.scoring.extraction import Extraction
 from lmrun.scoring.groups import LeafMetric, aggregate_group
 from lmrun.scoring.metrics import METRICS
+from lmrun.scoring.process import unknown_golds
 from lmrun.scoring.score import DocScore, score_doc
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "check_spec",
     "required_packages",
     "score_doc",
+    "unknown_golds",
 ]

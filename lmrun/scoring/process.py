@@ -96,6 +96,15 @@ def _index(value: Any, choices: Sequence[str]) -> int:
     return int(value) if isinstance(value, int) and value < len(choices) else OUT_OF_RANGE
 
 
+def unknown_golds(spec: ScoringSpec, facts: DocFacts) -> bool:
+    """Whether the target of a multiple-choice doc is none of its choices: then no answer is right, as in lm-eval."""
+    if spec.output_type != "multiple_choice" or any(metric.name == "mc2" for metric in spec.metrics):
+        return False
+    raw = facts.text if spec.multiple_input else facts.target
+    values = raw if isinstance(raw, list | tuple) else [raw]
+    return all(_index(value, facts.choices or ()) == OUT_OF_RANGE for value in values)
+
+
 class _Choices:
     """The scored choices of one doc; one method for each metric."""
 

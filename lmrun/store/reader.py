@@ -39,7 +39,7 @@ class SampleQuery:
 
     model: str | None = None
     task: str | None = None
-    """A job's label, or the task's name in any setting."""
+    """A job's label, or the task's name or alias in any setting."""
     outcomes: Sequence[str] = ()
     """``wrong``, ``correct``, ``errors``, ``truncated``, ``no_match``."""
     search: str | None = None
@@ -77,12 +77,23 @@ class RunReader:
                  (SELECT count(*) FROM samples s WHERE s.job_id = j.id AND s.status = 'error') AS n_errors,
                  (SELECT count(*) FROM samples s WHERE s.job_id = j.id AND s.truncated) AS n_truncated,
                  (SELECT count(*) FROM samples s WHERE s.job_id = j.id AND s.dropped > 0) AS n_dropped,
-                 (SELECT count(*) FROM samples s WHERE s.job_id = j.id AND s.no_match) AS n_no_match,
                  (SELECT count(*) FROM responses a WHERE a.job_id = j.id) AS requests,
                  (SELECT count(*) FROM responses a WHERE a.job_id = j.id AND a.source = 'cache') AS cache_hits
                FROM jobs j JOIN models m ON m.id = j.model_id ORDER BY j.id"""
         )
         return [_job_view(row) for row in rows]
+
+    def extractions(self, job_id: int) -> dict[str, dict[str, int]]:
+        """By filter that extracts: how many samples have which status (``matched``, ``no_match``, ``ambiguous``)."""
+        rows = self._db.execute(
+            """SELECT c.filter, c.extraction, count(*) FROM scores c JOIN samples s ON s.id = c.sample_id
+               WHERE s.job_id = ? AND c.extraction IS NOT NULL GROUP BY 1, 2""",
+            (job_id,),
+        )
+        found: dict[str, dict[str, int]] = {}
+        for name, status, count in rows:
+            found.setdefault(name, {})[status] = count
+        return found
 
     def groups(self) -> list[GroupView]:
         """Groups of every model, parents before children."""
@@ -154,8 +165,8 @@ def _conditions(query: SampleQuery) -> tuple[str, list[Any]]:
         conditions.append("m.name = ?")
         values.append(query.model)
     if query.task is not None:
-        conditions.append("(j.label = ? OR j.task = ?)")
-        values.extend([query.task, query.task])
+        conditions.append("(j.label = ? OR j.task = ? OR j.alias = ?)")
+        values.extend([query.task] * 3)
     if query.doc_id is not None:
         conditions.append("s.doc_id = ?")
         values.append(query.doc_id)  # type: ignore[arg-type]
@@ -177,7 +188,7 @@ def _conditions(query: SampleQuery) -> tuple[str, list[Any]]:
 def _job_view(row: sqlite3.Row) -> JobView:
     plain = (
         *("id", "model", "label", "task", "alias", "num_fewshot", "output_type", "status", "n_docs_total", "n_docs"),
-        *("n_scored", "n_errors", "n_truncated", "n_dropped", "n_no_match", "requests", "cache_hits"),
+        *("n_scored", "n_errors", "n_truncated", "n_dropped", "requests", "cache_hits"),
         *("task_hash", "prompt_hash"),
     )
     return JobView(

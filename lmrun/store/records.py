@@ -121,7 +121,6 @@ class JobView:
     n_errors: int
     n_truncated: int
     n_dropped: int
-    n_no_match: int
     requests: int
     """Distinct requests first asked by this job."""
     cache_hits: int

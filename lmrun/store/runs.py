@@ -82,7 +82,9 @@ def all_runs(runs_dir: Path) -> Iterator[RunDirectory]:
 
 
 def find_run(reference: str, runs_dir: Path) -> RunDirectory:
-    """The run that ``reference`` names: ``latest``, a run id (or the unique start or end of one), or a path.
+    """The run that ``reference`` names.
+
+    ``latest``, a run id (or the unique start or end of one), a path, or a manifest's name for its newest run.
 
     Raises:
         RunError: if there is none, or more than one.
@@ -93,6 +95,9 @@ def find_run(reference: str, runs_dir: Path) -> RunDirectory:
     runs = list(all_runs(runs_dir))
     if reference == "latest" and runs:
         return runs[0]
+    named = [r for r in runs if re.fullmatch(rf"\d{{8}}-\d{{6}}-{re.escape(reference)}-[0-9a-f]{{4}}", r.id)]
+    if named:
+        return named[0]
     exact = [r for r in runs if r.id == reference]
     matches = exact or [r for r in runs if r.id.startswith(reference) or r.id.endswith(reference)]
     if len(matches) == 1:

@@ -64,7 +64,7 @@ MIGRATIONS = (
         correct INTEGER,                               -- 1, 0, or null where the metric is not right-or-wrong
         truncated INTEGER NOT NULL DEFAULT 0,          -- 1: the answer was cut off by the token limit
         dropped INTEGER NOT NULL DEFAULT 0,            -- prompt tokens cut away because the prompt was too long
-        no_match INTEGER NOT NULL DEFAULT 0,           -- 1: no filter found an answer in the output
+        no_match INTEGER NOT NULL DEFAULT 0,           -- 1: a filter found no answer in the output
         error TEXT,                                    -- JSON: kind, message
         UNIQUE (job_id, doc_id)
     );

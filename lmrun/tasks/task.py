@@ -89,6 +89,12 @@ class Task:
             return stated or 0
         return settings.num_fewshot
 
+    def may_show_its_own_answer(self, settings: PromptSettings) -> bool:
+        """Whether examples come from the evaluated split and the evaluated doc is not kept out of them (as lm-eval)."""
+        if not self.num_fewshot(settings) or self._fewshot_split != self.eval_split:
+            return False
+        return self.task_config.fewshot_config.split != self.task_config.test_split
+
     def generation(self, settings: PromptSettings) -> dict[str, Any]:
         """Generation parameters: the task's, with the run's put over them. Empty where nothing is generated."""
         if self.output_type != "generate_until":

@@ -257,3 +257,55 @@ def test_a_doc_that_cannot_be_rendered_is_an_error_of_that_doc(world: World) -> 
     assert outcome.exit_code is ExitCode.INCOMPLETE
     (row,) = RunReader(outcome.directory).samples(SampleQuery(outcomes=("errors",)))
     assert row.doc_id == 4 and row.error and row.error["kind"] == "not_rendered"
+
+
+def test_a_target_that_is_no_choice_is_told_before_the_model_answers(world: World) -> None:
+    from lmrun.engine.check import check_manifest
+    from lmrun.engine.inputs import Overrides
+
+    task = world.folder / "tasks" / "colours.yaml"
+    task.write_text(task.read_text().replace("doc_to_target: answer", "doc_to_target: anser"))
+    manifest = world.manifest(world.stub())
+    problems, (warning,) = check_manifest(str(manifest), Overrides())
+    assert not problems
+    assert "'anser' for doc 0, which is none of its choices" in warning
+    log = (world.run(manifest).directory.log).read_text()
+    assert "the target of 10 docs is none of their choices" in log
+
+
+def test_examples_that_can_hold_the_doc_itself_are_told(world: World) -> None:
+    from lmrun.engine.check import check_manifest
+    from lmrun.engine.inputs import Overrides
+
+    tasks = '[[tasks]]\nname = "colours"\nnum_fewshot = 2\n'
+    _, (warning,) = check_manifest(str(world.manifest(world.stub(), tasks=tasks)), Overrides())
+    assert "a doc can be among its own examples" in warning
+
+
+def test_scoring_again_with_a_broken_task_file_changes_nothing(world: World) -> None:
+    outcome = world.run(world.manifest(world.stub()))
+    before = world.scores(outcome)
+    task = world.folder / "tasks" / "colours.yaml"
+    task.write_text(task.read_text().replace("[{metric: acc}]", "[{metric: acc_nrm}]"))
+    with pytest.raises(TaskError) as caught:
+        rescore(outcome.directory, current_scoring(outcome.directory))
+    assert "unknown metric 'acc_nrm'" in str(caught.value.problems[0])
+    assert world.scores(outcome) == before
+
+
+def test_results_say_how_jobs_were_asked(world: World) -> None:
+    tasks = '[[tasks]]\nname = "speech"\napply_chat_template = true\nlimit = 4\n'
+    outcome = world.run(world.manifest(world.stub(), tasks=tasks))
+    results = json.loads((outcome.directory.results / "stub.json").read_text())
+    assert results["config"]["limit"] == 4 and results["config"]["apply_chat_template"] is True
+    assert results["settings"]["speech"]["limit"] == 4
+
+
+def test_a_run_is_found_by_its_manifests_name(world: World) -> None:
+    from lmrun.store.runs import find_run
+
+    world.run(world.manifest(world.stub()))
+    newest = world.run(world.manifest(world.stub()), fresh=True)
+    runs = newest.directory.path.parent
+    assert find_run("m", runs).id in {run.name for run in runs.iterdir()}
+    assert find_run(newest.directory.id, runs) == newest.directory

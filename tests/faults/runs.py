@@ -159,6 +159,12 @@ class Workload:
                 db.close()
         return total
 
+    def batches(self) -> int:
+        """Batches that were started, also those that were cut short."""
+        logs = [run / "log.jsonl" for run in self.runs()]
+        lines = [line for log in logs if log.is_file() for line in log.read_text(encoding="utf-8").splitlines()]
+        return sum('"event": "batch"' in line for line in lines)
+
     def asked(self) -> list[str]:
         """Content keys of all requests that the scripted model was asked, also those whose answer never came back."""
         calls = self.folder / "calls.txt"

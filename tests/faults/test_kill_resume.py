@@ -25,7 +25,7 @@ QUICK = 3
 KILLS = int(os.environ.get("LMRUN_KILLS", QUICK))
 DOCS = max(60, 12 * KILLS)
 SCRIPTED = {"backend": "scripted", "model": "stub"}
-DEMO = {"backend": "hf", "model": "bundled:demo", "device": "cpu", "dtype": "float32", "batch_tokens": 1024}
+DEMO = {"backend": "hf", "model": "bundled:demo", "device": "cpu", "dtype": "float32", "batch_tokens": 128}
 
 
 @pytest.fixture(scope="module", params=["scripted", "demo"])
@@ -54,6 +54,8 @@ def test_killed_runs_end_like_an_uninterrupted_one(model: Mapping[str, Any], tas
     assert killed.samples() == whole.samples()
 
     assert killed.computed() == total, "an answer that is on disk is not asked again"
+    repeated_batches = killed.batches() - whole.batches()
+    assert 0 <= repeated_batches <= kills, f"{repeated_batches} batches computed twice after {kills} kills"
     if model is SCRIPTED:
         assert len(whole.asked()) == len(set(whole.asked())) == total
         assert len(set(killed.asked())) == total
