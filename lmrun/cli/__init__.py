@@ -55,15 +55,26 @@ def _version(wanted: bool) -> None:
 
 def main() -> None:
     """Entry point. An expected error is told in a few lines; the exit code is the contract of ``docs/commands.md``."""
+    import sqlite3
+
     import typer
 
-    from lmrun.errors import ExitCode, LmrunError
+    from lmrun.errors import ExitCode, LmrunError, StoreError
 
     try:
         build_app()(prog_name="lmrun")
     except LmrunError as error:
         _report(error)
         sys.exit(error.exit_code)
+    except (sqlite3.Error, OSError) as error:
+        # A damaged database or a full disk, anywhere: what is on disk stays, and a resume needs no more than room.
+        _report(
+            StoreError(
+                f"{type(error).__name__}: {error}",
+                hint="is the disk full, or a database damaged? `lmrun doctor`, `lmrun cache verify`",
+            )
+        )
+        sys.exit(StoreError.exit_code)
     except SystemExit as ending:
         # Typer turns Ctrl-C into an abort with exit code 1, which here means something else.
         if isinstance(ending.__context__, typer.Abort):

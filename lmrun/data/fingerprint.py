@@ -35,7 +35,7 @@ class Identity:
         parts: list[Any] = [_RECIPE, self.options]
         for file in self.files:
             stat = file.stat()
-            parts.append([os.path.abspath(file), stat.st_size, stat.st_mtime_ns])  # noqa: PTH100 - links count as themselves
+            parts.append([os.path.abspath(file), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns])  # noqa: PTH100 - links count as themselves
         return _digest(json.dumps(parts).encode("utf-8", "surrogatepass"))
 
 

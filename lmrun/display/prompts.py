@@ -27,6 +27,8 @@ def request_lines(task: str, doc_id: int, requests: Sequence[Request]) -> Iterat
 
 def request_text(task: str, doc_id: int, requests: Sequence[Request]) -> str:
     """A doc's prompt once, and below it everything that is asked with it. ``¶`` marks where a prompt ends."""
+    if not requests:
+        return f"━━ {task} · doc {doc_id} · nothing to ask: the doc has no choices\n\n"
     lines = [f"━━ {task} · doc {doc_id} · {requests[0].kind} × {len(requests)}"]
     shown: object = None
     for request in requests:

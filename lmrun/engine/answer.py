@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -9,7 +10,7 @@ from itertools import groupby
 from lmrun.backends.base import Backend, Chunk
 from lmrun.engine.gauges import Gauges
 from lmrun.engine.progress import Tracker, cost
-from lmrun.requests import Request
+from lmrun.requests import Request, Response
 from lmrun.store.cache import Cache
 from lmrun.store.log import RunLog
 from lmrun.store.writer import RunStore
@@ -78,12 +79,22 @@ class Answerer:
         for chunk in backend().run(requests, answered):
             self._keep(job, work, chunk)
 
+    def _remember(self, job: JobAddress, kind: str, answers: Sequence[tuple[str, Response]]) -> None:
+        try:
+            if self.cache:
+                self.cache.put(job.fingerprint, kind, answers)
+        except sqlite3.Error as error:
+            # The run has the answers; a cache that is busy or damaged must not cost the run.
+            self.cache = None
+            self.tracker.note(f"warning: the cache cannot be written any more ({error}); the run goes on without it")
+            self.log.write("warning", "cache lost", error=str(error))
+
     def _keep(self, job: JobAddress, work: Sequence[tuple[str, Request, bool]], chunk: Chunk) -> None:
         answers = [(work[i][0], response) for i, response in chunk]
         # The run first: what it holds is what a resume does not ask again. The cache is made good by `restore`.
         self.store.add_responses(job.id, "computed", answers)
         if self.cache and chunk:
-            self.cache.put(job.fingerprint, work[chunk[0][0]][1].kind, answers)
+            self._remember(job, work[chunk[0][0]][1].kind, answers)
         errors = [response.error for _, response in answers if response.error]
         self.log.write("debug", "answered", model=job.model, job=job.label, n=len(answers), errors=len(errors))
         for error in errors[:1]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +14,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 from lmrun.errors import RunError, StoreError
 from lmrun.store.reader import RunReader
 from lmrun.store.runs import RunDirectory, all_runs, create_run
+from lmrun.store.writer import RunStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,12 @@ def open_run(runs_dir: Path, name: str, manifest_hash: str, plan_hash: str, *, f
     Raises:
         RunError: if that run is being worked on by another process.
     """
+    runs_dir.mkdir(parents=True, exist_ok=True)
+    with FileLock(runs_dir / ".open.lock"):  # two starts at the same moment must not both make a new run
+        return _open(runs_dir, name, manifest_hash, plan_hash, fresh=fresh)
+
+
+def _open(runs_dir: Path, name: str, manifest_hash: str, plan_hash: str, *, fresh: bool) -> OpenRun:
     if not fresh:
         for directory in all_runs(runs_dir):
             info = _info(directory)
@@ -41,7 +51,7 @@ def open_run(runs_dir: Path, name: str, manifest_hash: str, plan_hash: str, *, f
                 break
             if info.get("plan_hash") != plan_hash:
                 note = f"{directory.id} is unfinished, but its tasks, data or models have changed: starting a new run"
-                return _new(runs_dir, name, note)
+                return _new(runs_dir, name, manifest_hash, plan_hash, note)
             lock = _hold(directory)
             if lock is None:
                 raise RunError(
@@ -49,13 +59,24 @@ def open_run(runs_dir: Path, name: str, manifest_hash: str, plan_hash: str, *, f
                     hint="wait for it, stop it, or start another run beside it with --fresh",
                 )
             return OpenRun(directory, lock, resumed=True, note=f"resuming {directory.id} ({info.get('status')})")
-    return _new(runs_dir, name, None)
+    return _new(runs_dir, name, manifest_hash, plan_hash, None)
 
 
-def _new(runs_dir: Path, name: str, note: str | None) -> OpenRun:
+def _new(runs_dir: Path, name: str, manifest_hash: str, plan_hash: str, note: str | None) -> OpenRun:
     directory = create_run(runs_dir, name, datetime.now())
     lock = _hold(directory)
     assert lock is not None
+    store = RunStore(directory)
+    store.set_info(
+        status="running",
+        name=name,
+        manifest_hash=manifest_hash,
+        plan_hash=plan_hash,
+        created=time.time(),
+        pid=os.getpid(),
+        host=socket.gethostname(),
+    )
+    store.close()
     return OpenRun(directory, lock, resumed=False, note=note)
 
 

@@ -9,7 +9,7 @@ from itertools import islice
 from lmrun.engine.facts import task_facts
 from lmrun.engine.plan import PlannedJob
 from lmrun.errors import TaskError
-from lmrun.requests import Request, content_key
+from lmrun.requests import Request, canonical_json, content_key, context_as_json
 from lmrun.scoring import unknown_golds
 from lmrun.store.records import SampleRecord
 from lmrun.store.writer import RunStore
@@ -41,6 +41,7 @@ class JobRenderer:
                 facts = task_facts(self._job.task, doc_id, doc)
                 self.unknown_golds += unknown_golds(self._job.scoring, facts)
                 for request in requests:
+                    canonical_json([context_as_json(request.context), request.continuation]).encode()
                     self._prompts.update(content_key("", request).encode())
                 keyed = self._keyed(requests)
             except (TaskError, UnicodeEncodeError) as error:

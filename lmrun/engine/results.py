@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,6 +45,10 @@ class ResultRow:
     requests: int
     prompt: str = ""
     """How it was asked, where that is not plain: ``chat``, ``chat turns``, ``system``, ``generation`` (overridden)."""
+
+
+_NO_SCORE = MetricRecord("no score", "", "–", "N/A", None, 0, None)
+"""Stands for a job of which no doc could be scored."""
 
 
 def headline(metrics: Sequence[MetricRecord]) -> str:
@@ -102,7 +107,8 @@ class ModelResults:
                 yield from self._job_rows(self.jobs[label], depth)
 
     def _job_rows(self, job: JobView, depth: int) -> Iterator[ResultRow]:
-        for m in self.metrics[job.label]:
+        unscored = [_NO_SCORE] if job.n_errors or job.status == "failed" else []
+        for m in self.metrics[job.label] or unscored:
             yield ResultRow(
                 model=self.model,
                 label=job.label,
@@ -216,6 +222,8 @@ def lm_eval_layout(reader: RunReader, model: Mapping[str, Any]) -> dict[str, Any
         entries[label] = {"name": label, "alias": alias, **({"sample_len": n} if results.group_metrics[label] else {})}
     higher = results.directions()
     for row in results.rows():
+        if row.metric == _NO_SCORE.metric:
+            continue
         entry, key = entries[row.label], f"{row.metric},{row.filter}"
         entry[key] = row.value
         entry[f"{row.metric}_stderr,{row.filter}"] = row.stderr
@@ -277,8 +285,9 @@ def _common_settings(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def file_name(model: str) -> str:
-    """A model's label as a file name."""
-    return re.sub(r"[^A-Za-z0-9._=\[\]-]+", "__", model)
+    """A model's label as a file name; labels that only differ in what a file name cannot hold stay apart."""
+    safe = re.sub(r"[^A-Za-z0-9._=\[\]-]+", "__", model)
+    return safe if safe == model else f"{safe}-{hashlib.blake2b(model.encode(), digest_size=3).hexdigest()}"
 
 
 def write_results(run: RunDirectory, model: str) -> None:

@@ -65,15 +65,7 @@ def execute(plan: Plan, *, cache: Path | None, fresh: bool, tracker: Tracker) ->
         engine = _Engine(
             plan, opened, store, Answerer(store, cache_file, tracker, log, Gauges(store.gauge)), tracker, log
         )
-        store.set_info(
-            status="running",
-            manifest_hash=identity,
-            plan_hash=plan.hash,
-            name=plan.manifest.name,
-            pid=os.getpid(),
-            host=socket.gethostname(),
-            **({} if opened.resumed else {"created": time.time()}),
-        )
+        store.set_info(status="running", pid=os.getpid(), host=socket.gethostname())
         log.write("info", "resumed" if opened.resumed else "started", pid=os.getpid())
         try:
             code = engine.run()
@@ -225,7 +217,7 @@ class _Engine:
         if job.status == "rendered":
             self.answerer.look_up(job.address)
             job.status = "looked_up"
-        elif self.store.forget_errors(job.address.id) or job.status in ("looked_up", "failed"):
+        elif self.store.reopen_errors(job.address.id) or job.status in ("looked_up", "failed"):
             # An earlier process of this run got this far; its errors are asked again, its answers are not.
             self.answerer.restore(job.address)
             job.status = "looked_up"
@@ -234,8 +226,7 @@ class _Engine:
     def _run_job(self, job: _Job, backend: _LazyBackend) -> ExitCode:
         address = job.address
         if job.status == "scored":
-            self._show_scored(job)
-            return ExitCode.COMPLETE
+            return ExitCode.INCOMPLETE if self._show_scored(job) else ExitCode.COMPLETE
         if job.status == "looked_up":
             try:
                 self.answerer.answer(address, backend.ready)
@@ -300,6 +291,11 @@ class _LazyBackend:
             self._tracker.phase("loading", f"{self._model.spec.name} ({self._model.spec.model})")
             self._backend = self._model.make()
             self._backend.load()
+            if self._model.identity and self._backend.identify() != self._model.identity:
+                raise BackendError(
+                    f"{self._model.spec.model} has changed since this run was planned",
+                    hint="something writes to the model's files; run again when it is done",
+                )
             self.loaded = True
             self._tracker.watch(self._backend.usage)
         self._tracker.phase("answering", self._model.spec.name)

@@ -10,7 +10,8 @@ from lmrun.errors import Problem
 from lmrun.manifest.tree import Node
 
 _SECRET_KEY = re.compile(
-    r"(.*[_-])?(api_?key|password|passwd|secret|authorization|credentials?)|((hf|access|auth|api|bearer)[_-])?token"
+    r"(.*[_-])?(api[_-]?key|password|passwd|pwd|secret|authorization|credentials?)\d*"
+    r"|((hf|access|auth|api|bearer|my|openai|anthropic|secret)[_-]?)?token|.*(openai|private|secret|access)[_-]?key|key"
 )
 # Forms in which providers hand out keys, none a plausible name of a model; and user:password@ in a URL.
 _SECRET_VALUE = re.compile(
@@ -29,7 +30,12 @@ def is_secret(key: str, value: Any) -> bool:
         return any(is_secret(key, member) for member in value)
     if not isinstance(value, str) or not value:
         return False
-    return _SECRET_KEY.fullmatch(key.lower()) is not None or _SECRET_VALUE.fullmatch(value.strip()) is not None
+    return _SECRET_KEY.fullmatch(key.lower()) is not None or _holds_secret(value)
+
+
+def _holds_secret(value: str) -> bool:
+    """Whether a word of ``value`` has the form of a key."""
+    return any(_SECRET_VALUE.fullmatch(word) for word in (value.strip(), *re.split(r"[\s?&=,;]+", value)))
 
 
 def take_out_secrets(tree: Node) -> Iterator[Problem]:

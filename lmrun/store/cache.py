@@ -7,8 +7,10 @@ and never another model's. Errors are never stored.
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +71,8 @@ class Cache:
                 (json.dumps(keys[start : start + _LOOKUP]),),
             )
             for key, body in rows:
-                yield key, response_from_json(json.loads(body))
+                with suppress(ValueError, TypeError):  # a damaged entry is asked again; `verify` names it
+                    yield key, response_from_json(json.loads(body))
 
     def put(self, fingerprint: str, kind: str, answers: Iterable[tuple[str, Response]]) -> None:
         """Store answers in one transaction; those with an error are left out."""
@@ -97,8 +100,12 @@ class Cache:
 
     def verify(self) -> list[str]:
         """Everything that is wrong with the file; empty when it is sound."""
-        problems = [row[0] for row in self._db.execute("PRAGMA integrity_check") if row[0] != "ok"]
-        for key, body in self._db.execute("SELECT key, response FROM responses"):
+        try:
+            problems = [row[0] for row in self._db.execute("PRAGMA integrity_check") if row[0] != "ok"]
+            entries = self._db.execute("SELECT key, response FROM responses").fetchall()
+        except sqlite3.DatabaseError as error:
+            return [f"the file is damaged: {error}"]
+        for key, body in entries:
             try:
                 response = response_from_json(json.loads(body))
             except (ValueError, TypeError) as error:

@@ -12,7 +12,12 @@ from lmrun.store.records import MetricRecord
 
 def to_json(value: Any) -> str:
     """JSON text of a value; what JSON has no type for (dates, bytes, …) becomes its string."""
-    return json.dumps(value, ensure_ascii=False, default=str)
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair: only its escape can be stored
+        return json.dumps(value, default=str)
+    return text
 
 
 def request_from_row(row: sqlite3.Row) -> Request:

@@ -278,9 +278,20 @@ class RunStore:
     def _count(self, statement: str, job_id: int) -> int:
         return int(self._db.execute(statement, (job_id,)).fetchone()[0])
 
-    def forget_errors(self, job_id: int) -> int:
-        """Drop error responses of a job so that they are asked again; returns how many there were."""
-        return self._db.execute("DELETE FROM responses WHERE job_id = ? AND source = 'error'", (job_id,)).rowcount
+    def reopen_errors(self, job_id: int) -> bool:
+        """Drop the errors of a job so that they are asked again, whichever job asked first; False if there are none.
+
+        Docs that could not be rendered stay errors: they have nothing to ask.
+        """
+        failed = """SELECT r.key FROM requests r JOIN samples s ON s.id = r.sample_id
+                    WHERE s.job_id = ? AND (s.status = 'error' OR r.key IN
+                      (SELECT key FROM responses WHERE source = 'error'))"""
+        with self._transaction():
+            if not self._db.execute(f"{failed} LIMIT 1", (job_id,)).fetchone():
+                return False
+            self._db.execute(f"DELETE FROM responses WHERE source = 'error' AND key IN ({failed})", (job_id,))
+            self._db.execute("UPDATE jobs SET status = 'looked_up' WHERE id = ?", (job_id,))
+        return True
 
     # -- scoring -------------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lmrun.data import DatasetSpec, DataSource, Split
 
 Doc = dict[str, Any]
+_LENGTH_NAMES = frozenset(("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens"))
 
 _DEFAULT_METRICS: Mapping[OutputType, tuple[str, ...]] = {
     "loglikelihood": ("perplexity", "acc"),
@@ -99,7 +100,11 @@ class Task:
         """Generation parameters: the task's, with the run's put over them. Empty where nothing is generated."""
         if self.output_type != "generate_until":
             return {}
-        return {**(self.task_config.generation_kwargs or {}), **(settings.generation or {})}
+        stated, asked = self.task_config.generation_kwargs or {}, settings.generation or {}
+        if asked.keys() & _LENGTH_NAMES:
+            # All of these name one thing: the run's word for it takes the place of the task's.
+            stated = {name: value for name, value in stated.items() if name not in _LENGTH_NAMES}
+        return {**stated, **asked}
 
     def config_with(self, settings: PromptSettings) -> dict[str, Any]:
         """``config`` as it is in a run with these settings: what a results file records."""

@@ -78,7 +78,7 @@ class World:
     def scores(self, outcome: Outcome) -> dict[tuple[str, str, str], Any]:
         """(model, job, metric) → value."""
         reader = RunReader(outcome.directory)
-        rows = {(row.model, row.label, row.metric): row.value for row in result_rows(reader)}
+        rows = {(row.model, row.label, row.metric): row.value for row in result_rows(reader) if row.n}
         reader.close()
         return rows
 

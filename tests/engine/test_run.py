@@ -309,3 +309,84 @@ def test_a_run_is_found_by_its_manifests_name(world: World) -> None:
     runs = newest.directory.path.parent
     assert find_run("m", runs).id in {run.name for run in runs.iterdir()}
     assert find_run(newest.directory.id, runs) == newest.directory
+
+
+def test_errors_stay_errors_until_they_are_answered(world: World) -> None:
+    """A doc that can never be asked keeps the run incomplete, however often it is resumed."""
+    data = world.folder / "tasks" / "colours.jsonl"
+    lines = data.read_text().splitlines()
+    data.write_text("\n".join([*lines, json.dumps({"question": "half \ud800 a pair", "answer": 0})]))
+    manifest = world.manifest(world.stub())
+    first, second = world.run(manifest), world.run(manifest)
+    assert first.exit_code is second.exit_code is ExitCode.INCOMPLETE
+    assert first.directory == second.directory
+    (row,) = RunReader(second.directory).samples(SampleQuery(outcomes=("errors",)))
+    assert row.doc_id == 10 and row.error and row.error["kind"] == "not_rendered"
+
+
+def test_jobs_that_share_a_failed_request_are_both_repaired(world: World) -> None:
+    lock = world.folder / "broken"
+    lock.touch()
+    tasks = '[[tasks]]\nname = "colours"\nlimit = [5, 10]\n'
+    manifest = world.manifest(world.stub(fail="colour 3", fail_while=str(lock)), tasks=tasks)
+    assert world.run(manifest).exit_code is ExitCode.INCOMPLETE
+    lock.unlink()
+    second = world.run(manifest)
+    assert complete(second)
+    assert [(job.n_scored, job.n_errors) for job in RunReader(second.directory).jobs()] == [(5, 0), (10, 0)]
+
+
+def test_a_resume_that_is_cut_short_forgets_no_error(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = world.folder / "broken"
+    lock.touch()
+    manifest = world.manifest(world.stub(fail="colour 3", fail_while=str(lock)))
+    world.run(manifest)
+    lock.unlink()
+
+    def die(_backend: ScriptedBackend) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ScriptedBackend, "load", die)
+        assert world.run(manifest).exit_code is ExitCode.INTERRUPTED
+    third = world.run(manifest)
+    assert complete(third)
+    assert RunReader(third.directory).jobs()[0].n_scored == 10
+
+
+def test_a_model_that_changes_under_a_run_is_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lmrun.backends.base import ModelIdentity
+
+    identities = iter([ModelIdentity("before", {}), ModelIdentity("after", {})])
+    monkeypatch.setattr(ScriptedBackend, "identify", lambda _backend: next(identities))
+    outcome = world.run(world.manifest(world.stub()))
+    assert outcome.exit_code is ExitCode.BACKEND_FAILED
+    assert "has changed since this run was planned" in RunReader(outcome.directory).models()[0]["error"]["message"]
+    assert not world.calls()
+
+
+def test_a_cache_that_breaks_does_not_cost_the_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sqlite3
+
+    from lmrun.store.cache import Cache
+
+    def locked(*_args: object) -> None:
+        raise sqlite3.OperationalError("database is locked")
+
+    monkeypatch.setattr(Cache, "put", locked)
+    outcome = world.run(world.manifest(world.stub()))
+    assert complete(outcome)
+    assert "cache lost" in outcome.directory.log.read_text()
+
+
+def test_models_with_similar_names_have_results_of_their_own(world: World) -> None:
+    outcome = world.run(world.manifest(world.stub("a/b", salt="1"), world.stub("a b", salt="2"), world.stub("a__b")))
+    assert len(list(outcome.directory.results.glob("*.json"))) == 3
+
+
+def test_the_manifests_word_for_the_length_takes_the_place_of_the_tasks(world: World) -> None:
+    tasks = '[[tasks]]\nname = "speech"\ngeneration = { max_new_tokens = 3 }\n'
+    outcome = world.run(world.manifest(world.stub(), tasks=tasks))
+    reader = RunReader(outcome.directory)
+    sample = reader.sample(next(reader.samples(SampleQuery())).id)
+    assert dict(sample.exchanges[0].request.generation) == {"until": ["\n"], "max_new_tokens": 3}

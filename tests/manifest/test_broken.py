@@ -70,7 +70,7 @@ BROKEN: dict[str, tuple[str, list[Found]]] = {
     ),
     "key of lm-eval's command line": (
         MODEL + "batch_size = 8\n" + TASK,
-        [Found((4, 1), "unknown key `batch_size`", "batch_tokens", "here it is called `batch_tokens`")],
+        [Found((4, 1), "unknown key `batch_size`", "batch_tokens", "`batch_tokens` takes its place and counts tokens")],
     ),
     "option of a plug-in backend beside its table": (
         '[[models]]\nbackend = "scripted"\nmodel = "x"\nlatency = 2\n' + TASK,

@@ -292,6 +292,8 @@ def _rolled(rows: Sequence[Row], scores: Mapping[int, Score]) -> Response:
 
 
 def _generated(draft: Response, answer: Answer, notes: Mapping[str, Any]) -> Response:
+    if answer.error:
+        return replace(draft, error=answer.error)
     return replace(
         draft,
         text=answer.text,

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from lmrun.backends.generation import Generation, cut_at_stops
 from lmrun.backends.hf.loading import quiet
-from lmrun.requests import FinishReason
+from lmrun.backends.hf.scoring import NOT_A_NUMBER
+from lmrun.requests import FinishReason, ResponseError
 
 _ONLY_SAMPLED = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 _DEFAULTS: Mapping[str, Any] = {"temperature": 1.0, "top_k": 50, "top_p": 1.0}
@@ -34,6 +35,7 @@ class Answer(NamedTuple):
     text: str
     finish_reason: FinishReason
     n_tokens: int
+    error: ResponseError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class Generator:
         ends = sorted(self.end_tokens())
         beams = self._beams(wanted)
         stops = StopStrings(self._decode_all, wanted.until, length, copies)
+        faults = Faults()
         with torch.inference_mode(), quiet():
             out = self.forward(
                 input_ids=inputs.to(self.device),
@@ -76,11 +79,15 @@ class Generator:
                 eos_token_id=ends or None,
                 # The rows of beams change places; their answers are cut at the stops afterwards.
                 stopping_criteria=[stops] if wanted.until and beams == 1 else [],
-                logits_processor=self._sampler(rows, copies, length, wanted) if wanted.sample else [],
+                logits_processor=[faults, *(self._sampler(rows, copies, length, wanted) if wanted.sample else [])],
                 **{k: v for k, v in wanted.options.items() if k not in _ONLY_SAMPLED},
             )
         generated: list[list[int]] = out[: len(rows), length:].tolist()
-        return [self._answer(tokens, stops.found[i], wanted) for i, tokens in enumerate(generated)]
+        broken = faults.rows(copies)
+        return [
+            Answer("", "stop", 0, NOT_A_NUMBER) if broken[i] else self._answer(tokens, stops.found[i], wanted)
+            for i, tokens in enumerate(generated)
+        ]
 
     def _beams(self, wanted: Generation) -> int:
         beams = wanted.options.get("num_beams") or self.model.generation_config.num_beams or 1
@@ -129,6 +136,26 @@ class Generator:
     def _pad(self) -> int:
         known = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id, 0)
         return int(next(token for token in known if token is not None))
+
+
+class Faults:
+    """Logits processor that changes nothing and remembers the rows whose logits were no numbers."""
+
+    def __init__(self) -> None:
+        self._seen: Any = None
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        """Look at one step. Nothing is read off the device before the end."""
+        bad = scores.isnan().any(dim=-1)
+        self._seen = bad if self._seen is None else self._seen | bad
+        return scores
+
+    def rows(self, count: int) -> list[bool]:
+        """Which of ``count`` prompts had such a step in any of its beams."""
+        if self._seen is None:
+            return [False] * count
+        found: list[bool] = self._seen.view(count, -1).any(dim=-1).tolist()
+        return found
 
 
 class StopStrings:

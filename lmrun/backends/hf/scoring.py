@@ -14,9 +14,10 @@ from lmrun.requests import ResponseError
 _POSITIONS_AT_ONCE = 512
 """Scored positions whose float32 log-probabilities over the vocabulary are in memory at the same time."""
 
-_NOT_A_NUMBER = ResponseError(
+NOT_A_NUMBER = ResponseError(
     "not_a_number", "the model's output is not a number: its values overflow, most likely in float16 (try bfloat16)"
 )
+"""For a row whose logits are no numbers."""
 
 
 class Score(NamedTuple):
@@ -111,6 +112,6 @@ def _collect(rows: Sequence[Row], logprobs: Sequence[float], greedy: Sequence[bo
         for member in row.members:
             end = start + len(member.continuation)
             total = math.fsum(logprobs[start:end])
-            scores.append(Score(member, total, all(greedy[start:end]), _NOT_A_NUMBER if math.isnan(total) else None))
+            scores.append(Score(member, total, all(greedy[start:end]), NOT_A_NUMBER if math.isnan(total) else None))
             start = end
     return scores
