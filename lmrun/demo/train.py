@@ -89,6 +89,8 @@ def make_tokenizer(texts: Iterator[str], vocabulary: int) -> Any:
         eos_token=EOS,
         pad_token=PAD,
         model_max_length=CONTEXT,
+        # Llama takes no others, and transformers 4 would give it token_type_ids.
+        model_input_names=["input_ids", "attention_mask"],
         clean_up_tokenization_spaces=False,
         chat_template=CHAT_TEMPLATE,
     )

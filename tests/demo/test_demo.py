@@ -197,6 +197,14 @@ def test_tokenizer_adds_no_special_tokens_of_its_own(tokenizer: Any) -> None:
     assert tokenizer.bos_token_id != tokenizer.eos_token_id
 
 
+def test_tokenizer_gives_a_llama_only_what_it_takes(tokenizer: Any) -> None:
+    assert set(tokenizer("one fox")) == {"input_ids", "attention_mask"}
+
+
+def test_kinds_are_single_tokens(tokenizer: Any) -> None:
+    assert {kind: len(tokenizer.tokenize(f" {kind}")) for kind in world.KINDS} == dict.fromkeys(world.KINDS, 1)
+
+
 def test_digits_are_single_tokens(tokenizer: Any) -> None:
     assert tokenizer.tokenize("407") == ["4", "0", "7"]
 
