@@ -80,6 +80,11 @@ Name: TypeAlias = Annotated[
     Field(strict=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80),
     expects("letters, digits, dots, dashes and underscores: it becomes part of a folder name"),
 ]
+Label: TypeAlias = Annotated[
+    str,
+    Field(strict=True, min_length=1, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$"),
+    expects("text in quotes, without control characters"),
+]
 _FreeScalar: TypeAlias = (
     Annotated[bool, _BARE]
     | Annotated[int, _BARE]
@@ -193,7 +198,7 @@ class TaskEntry(TaskKeys):
 class ModelKeys(Section):
     """What every model has."""
 
-    name: Text | None = None
+    name: Label | None = None
     """Unique label in results. Absent: the last part of `model`. Axes add to it: `name[dtype=float32]`."""
     model: Axis[Text]
     """Hub id, local path relative to this file, served name, or `bundled:demo`."""
