@@ -9,7 +9,7 @@ from itertools import groupby
 
 from lmrun.backends.base import Backend, Chunk
 from lmrun.engine.gauges import Gauges
-from lmrun.engine.progress import Tracker, cost
+from lmrun.engine.progress import Tracker
 from lmrun.requests import Request, Response
 from lmrun.store.cache import Cache
 from lmrun.store.log import RunLog
@@ -45,14 +45,14 @@ class Answerer:
 
     def show(self, job: JobAddress) -> None:
         """Show how much of the job is answered and how much is left."""
-        total, done, left = 0, 0, 0
+        total, done = 0, 0
         for _, request, answered in self.store.work(job.id):
             total += 1
             done += answered
-            left += 0 if answered else cost(request)
+            if not answered:
+                self.tracker.expect(request)
         hits = self.store.count_hits(job.id)
         self.tracker.update(job.model, job.label, requests=hits + total, done=hits + done, cache_hits=hits)
-        self.tracker.expect(left)
 
     def restore(self, job: JobAddress) -> None:
         """Put what an earlier process of this run computed into the cache, which it may not have reached."""
@@ -100,4 +100,4 @@ class Answerer:
         for error in errors[:1]:
             self.log.write("warning", "request failed", model=job.model, job=job.label, kind=error.kind, n=len(errors))
         self.gauges.sample()
-        self.tracker.answered(job.model, job.label, len(answers), len(errors), sum(cost(work[i][1]) for i, _ in chunk))
+        self.tracker.answered(job.model, job.label, [work[i][1] for i, _ in chunk], len(errors))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
@@ -97,8 +98,11 @@ class Tracker:
         self._answering = 0.0
         self._answering_since: float | None = None
         self._answered = 0
-        self._answered_cost = 0
-        self._remaining_cost = 0
+        self._last_answer = 0.0
+        # By kind of request, as a generated token costs another time than a scored one: work left and done, seconds.
+        self._left: Counter[str] = Counter()
+        self._done: Counter[str] = Counter()
+        self._seconds: defaultdict[str, float] = defaultdict(float)
 
     def start(self, run_id: str, jobs: Sequence[JobProgress]) -> None:
         """The plan is known."""
@@ -113,6 +117,7 @@ class Tracker:
             if self._answering_since is not None:
                 self._answering += now - self._answering_since
             self._answering_since = now if phase == "answering" else None
+            self._last_answer = now
             self._phase, self._detail, self._changed = phase, detail, now
 
     def note(self, text: str) -> None:
@@ -132,20 +137,35 @@ class Tracker:
             self._jobs[key] = replace(self._jobs[key], **changes)  # type: ignore[arg-type]
             self._changed = self._clock()
 
-    def expect(self, work: int) -> None:
-        """More work (in units of :func:`cost`) waits for the backend."""
+    def expect(self, request: Request) -> None:
+        """A request waits for the backend."""
         with self._lock:
-            self._remaining_cost += work
+            self._left[request.kind] += cost(request)
 
-    def answered(self, model: str, label: str, count: int, errors: int, work: int) -> None:
-        """Answers arrived from the backend."""
+    def answered(self, model: str, label: str, requests: Sequence[Request], errors: int) -> None:
+        """Answers to requests of one kind arrived from the backend."""
+        count = len(requests)
+        work = sum(map(cost, requests))
         with self._lock:
+            now = self._clock()
+            for kind in {request.kind for request in requests}:
+                self._seconds[kind] += now - self._last_answer
+                self._done[kind] += work
+                self._left[kind] = max(0, self._left[kind] - work)
+            self._last_answer = now
             job = self._jobs[model, label]
             self._jobs[model, label] = replace(job, done=job.done + count, errors=job.errors + errors)
             self._answered += count
-            self._answered_cost += work
-            self._remaining_cost = max(0, self._remaining_cost - work)
-            self._changed = self._clock()
+            self._changed = now
+
+    def _eta(self, now: float) -> float:
+        """Seconds for all that is left, by the pace of its kind, or of all kinds where one has not begun."""
+        seconds, done = sum(self._seconds.values()), sum(self._done.values())
+        total = 0.0
+        for kind, left in self._left.items():
+            own = self._seconds[kind] / self._done[kind] if self._done[kind] else seconds / done
+            total += left * own
+        return max(0.0, total - (now - self._last_answer))
 
     def snapshot(self) -> Snapshot:
         """The state now."""
@@ -162,6 +182,6 @@ class Tracker:
                 elapsed=now - self._started,
                 jobs=tuple(self._jobs.values()),
                 rate=self._answered / spent if known else None,
-                eta=self._remaining_cost * spent / self._answered_cost if known else None,
+                eta=self._eta(now) if known else None,
                 notes=tuple(self._notes),
             )
