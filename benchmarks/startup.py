@@ -42,6 +42,7 @@ def main() -> None:
     lm_eval = [peer, "-m", "lm_eval"] if peer else None
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        os.environ["LMRUN_CACHE_DIR"] = str(folder / "derived")
         print(f"{'':34}  {'lmrun':>9}  {'lm-eval':>11}  {'ratio':>8}")
         print(
             row(
