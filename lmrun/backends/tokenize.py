@@ -103,7 +103,7 @@ class Encoder:
         self.prefix_token = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
         self._prefix_text = "" if self.prefix_token is None else tokenizer.decode([self.prefix_token])
         # Choices of one doc follow each other with the same context.
-        self._last_context: tuple[str, list[int]] = ("", [])
+        self._last_context: tuple[str | None, list[int]] = (None, [])
 
     # -- special tokens ------------------------------------------------------------------------------------------------
 

@@ -43,6 +43,13 @@ def test_a_continuation_is_scored_whole_or_refused(
         assert [*pair.context, *pair.continuation] == encode.encode(context + continuation)
 
 
+def test_a_context_of_white_space_gets_one_bos_also_as_the_first_one(tokenizers: dict[str, Tokenizer]) -> None:
+    bos = tokenizers["bytes-bos"].bos_token_id
+    assert bos is not None
+    pair = encoder(tokenizers, "bytes-bos").pair("\r", "the")
+    assert [*pair.context, *pair.continuation].count(bos) == 1
+
+
 @settings(deadline=None)
 @given(kind=kinds, context=texts, continuation=texts)
 def test_no_text_gets_a_second_bos(

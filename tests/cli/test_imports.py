@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +28,9 @@ MODERATE = HEAVY | {"pydantic", "rich", "numpy", "pyarrow", "jinja2", "yaml", "p
 def imported(code: str) -> set[str]:
     """Top-level modules that a fresh interpreter has after running ``code``."""
     script = f"import sys, json\n{code}\nprint(json.dumps(sorted({{m.split('.')[0] for m in sys.modules}})))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120, env=environment)
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
