@@ -6,13 +6,11 @@ from lmrun.tasks.index import Entry
 from lmrun.tasks.render import PromptSettings, Renderer
 from lmrun.tasks.select import AggregateSpec, Group, Selection
 from lmrun.tasks.task import Task, TaskFacts
-from lmrun.tasks.yaml import FunctionRef
 
 __all__ = [
     "AggregateSpec",
     "Entry",
     "FewshotConfig",
-    "FunctionRef",
     "Group",
     "PromptSettings",
     "Renderer",

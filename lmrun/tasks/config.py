@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from lmrun.errors import Location, Problem, TaskError, did_you_mean
+from lmrun.functions import FunctionRef
 from lmrun.requests import canonical_json
 from lmrun.tasks.problems import listing
-from lmrun.tasks.yaml import FunctionRef, YamlMapping
+from lmrun.tasks.yaml import YamlMapping
 
 OutputType = Literal["loglikelihood", "loglikelihood_rolling", "multiple_choice", "generate_until"]
 OUTPUT_TYPES: tuple[OutputType, ...] = get_args(OutputType)

@@ -7,12 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from lmrun.errors import Problem, TaskError, did_you_mean
+from lmrun.functions import FunctionRef
 from lmrun.tasks.builtin_docs import BUILTIN_DOCS, PREFIX
 from lmrun.tasks.config import TaskConfig
 from lmrun.tasks.fewshot import SAMPLERS
 from lmrun.tasks.problems import listing
 from lmrun.tasks.template import TemplateError, check_template
-from lmrun.tasks.yaml import FunctionRef, contains_function
+from lmrun.tasks.yaml import contains_function
 
 NEEDS_HELPERS = "this task needs Python helpers, which this version does not run"
 

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from lmrun.errors import Location, Problem, TaskError, did_you_mean
+from lmrun.functions import FunctionRef
 from lmrun.tasks.config import TaskConfig, task_config
 from lmrun.tasks.index import Entry, TaskIndex, entry_of_file
 from lmrun.tasks.problems import listing, task_error
-from lmrun.tasks.yaml import FunctionRef, YamlMapping, load_yaml, merge_includes
+from lmrun.tasks.yaml import YamlMapping, load_yaml, merge_includes
 
 _GROUP_KEYS = ("group", "group_alias", "task", "aggregate_metric_list", "metadata")
 _AGGREGATE_KEYS = ("metric", "filter_list", "aggregation", "weight_by_size")

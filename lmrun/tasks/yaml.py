@@ -13,24 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmrun.errors import Location, Problem, TaskError
+from lmrun.functions import FunctionRef
 from lmrun.tasks.problems import task_error
 
 if TYPE_CHECKING:
     from yaml import MappingNode, Node
-
-
-@dataclass(frozen=True, slots=True)
-class FunctionRef:
-    """A ``!function module.name`` tag, kept as it is written: nothing is imported."""
-
-    target: str
-    """Dotted name, relative to ``folder`` or importable."""
-    folder: Path
-    """Folder of the file in which the tag stands."""
-    location: Location
-
-    def __str__(self) -> str:
-        return f"!function {self.target}"
 
 
 @dataclass(frozen=True, slots=True)

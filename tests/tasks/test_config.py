@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from lmrun.errors import Location, TaskError
+from lmrun.functions import FunctionRef
 from lmrun.tasks.config import as_json, task_config
-from lmrun.tasks.yaml import FunctionRef, YamlMapping
+from lmrun.tasks.yaml import YamlMapping
 from tests.tasks.helpers import config, told
 
 MINIMAL = "task: t\n"

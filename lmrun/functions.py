@@ -1,0 +1,74 @@
+"""Python code that a task file names with ``!function``, as the rest of lmrun sees it.
+
+Tasks and scoring never import such code: they hold a :class:`FunctionRef` and ask a :class:`Functions` to call it. So
+where code runs, and whether it may run at all, is decided in one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lmrun.errors import Location
+
+if TYPE_CHECKING:
+    from lmrun.data import Split
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionRef:
+    """A ``!function`` as it is written: ``module.name``, to be looked for beside the file that says so."""
+
+    target: str
+    folder: Path
+    """Folder of the file in which the tag is written."""
+    location: Location | None = field(default=None, compare=False)
+
+    def __str__(self) -> str:
+        return f"!function {self.target}"
+
+    def as_json(self) -> dict[str, str]:
+        """As stored with a run; see :meth:`from_json`."""
+        return {"function": self.target, "folder": str(self.folder)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, str]) -> FunctionRef:
+        """Inverse of :meth:`as_json`; the place in the file is lost."""
+        return cls(value["function"], Path(value["folder"]))
+
+
+class Functions(Protocol):
+    """Runs the code of tasks.
+
+    Every method raises :class:`~lmrun.errors.TaskError` for code that is missing, that may not run, or that raises; its
+    message names the function and the line of the code that failed. Nothing that the code does changes lmrun's state.
+    """
+
+    def check(self, ref: FunctionRef) -> None:
+        """Raise where the code is not trusted, or where there is no such file or name. Imports what it has to."""
+
+    def source_hash(self, ref: FunctionRef) -> str:
+        """Hash of the source that the function comes from (32 hex digits); nothing is run for it."""
+
+    def call(self, ref: FunctionRef, *args: Any, **kwargs: Any) -> Any:
+        """The function's value: plain Python values in, plain Python values out."""
+
+    def process_docs(self, ref: FunctionRef, split: Split) -> Split:
+        """The docs that a ``process_docs`` makes of a split."""
+
+    def custom_dataset(self, ref: FunctionRef, kwargs: Mapping[str, Any]) -> Mapping[str, Split]:
+        """The splits that a ``custom_dataset`` makes."""
+
+    def has_filter(self, name: str) -> bool:
+        """Whether code that has been imported so far registered a filter of this name."""
+
+    def apply_filter(
+        self,
+        function: FunctionRef | str,
+        kwargs: Mapping[str, Any],
+        responses: Sequence[Sequence[Any]],
+        docs: Sequence[Mapping[str, Any]],
+    ) -> Sequence[Any]:
+        """What a filter class (or one registered by name) makes of the responses to each doc."""
