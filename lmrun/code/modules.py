@@ -20,6 +20,7 @@ class Modules:
         installed = installed_lm_eval()
         self._trees = Trees(trusted, installed)
         shim.install(installed)
+        self._loaded: dict[str, ModuleType] = {}
         add_package(TASKS_PACKAGE, self._trees.search_path)
 
     def find(self, target: Target) -> Any:
@@ -28,7 +29,10 @@ class Modules:
 
     def load(self, target: Target) -> ModuleType:
         """The target's module, imported once."""
-        return importlib.import_module(target.module) if target.file is None else self._load_file(Path(target.file))
+        key = target.file or target.module
+        if key not in self._loaded:
+            self._loaded[key] = self._load_file(Path(key)) if target.file else importlib.import_module(key)
+        return self._loaded[key]
 
     def is_task_code(self, file: Path) -> bool:
         """Whether a file is below a trusted folder or in lm-eval's tree."""
