@@ -154,7 +154,7 @@ def _end_group() -> None:
 def main(descriptor: int, trusted: Sequence[str]) -> None:
     """Serve the parent at the other end of a socket."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    faulthandler.enable()
+    faulthandler.enable(all_threads=False)
     atexit.register(_end_group)
     os.set_inheritable(descriptor, False)
     connection = Connection(descriptor)
@@ -163,6 +163,5 @@ def main(descriptor: int, trusted: Sequence[str]) -> None:
     connection.send_bytes(dump((True, None)))
     try:
         serve(host, connection)
-    except BaseException:
-        # Code has broken what this needs itself; it must not stay half alive.
+    except BaseException:  # noqa: BLE001 - code has broken what this needs itself, and it must not stay half alive
         os._exit(_BROKEN)

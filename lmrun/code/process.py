@@ -79,7 +79,7 @@ class HostProcess:
     def _start(descriptor: int, trusted: Sequence[Path], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
         arguments = [json.dumps(sys.path), str(descriptor), *map(str, trusted)]
         return subprocess.Popen(
-            [sys.executable, "-c", _START, *arguments],
+            [sys.executable or "", "-c", _START, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
