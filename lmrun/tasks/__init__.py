@@ -1,6 +1,6 @@
 """Task YAML to prompts and requests.
 
-The names below are imported when they are asked for: a listing of tasks needs the index alone and must not wait for all.
+The names below are imported when they are asked for: a listing of tasks needs the index alone, and does not wait.
 """
 
 from __future__ import annotations
