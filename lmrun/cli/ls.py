@@ -61,7 +61,7 @@ def _fitting(pattern: str) -> Callable[[str], bool]:
 def _entries(kinds: Sequence[str], pattern: str, tasks_path: Sequence[Path] | None) -> list[Entry]:
     from lmrun.engine.catalog import task_catalog
 
-    catalog = task_catalog(tuple(p.absolute() for p in tasks_path or ()), trust=False)
+    catalog = task_catalog(tuple(p.absolute() for p in tasks_path or ()))
     for problem in catalog.problems():
         sys.stderr.write(f"warning: {problem}\n")
     fits = _fitting(pattern)
