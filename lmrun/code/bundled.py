@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -20,13 +20,9 @@ def is_bundled(folder: Path) -> bool:
 
 def load_module(file: Path) -> ModuleType:
     """The module in a file below the bundled tasks, imported once."""
+    if PACKAGE not in sys.modules:
+        package = ModuleType(PACKAGE)
+        package.__path__ = [str(bundled.tasks_dir().resolve())]  # so that helpers import one another, relatively
+        sys.modules[PACKAGE] = package
     relative = file.resolve().relative_to(bundled.tasks_dir().resolve()).with_suffix("")
-    name = ".".join((PACKAGE, *relative.parts))
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, file)
-        if spec is None or spec.loader is None:
-            raise ImportError(f"cannot import {file}")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        sys.modules[name] = module
-    return sys.modules[name]
+    return importlib.import_module(".".join((PACKAGE, *relative.parts)))
