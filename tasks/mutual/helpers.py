@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lmrun.data import Docs
+if TYPE_CHECKING:
+    from lmrun.data import Docs
 
 Doc = Mapping[str, Any]
 
-_STEPS = ((" '", "'"), (" \n", "\n"), ("\n ", "\n"), (" n't", "n't"), ("`` ", '"'), ("''", '"')) + tuple(
-    (f" {mark}", mark) for mark in ":;!?,."
+_STEPS = (
+    *((" '", "'"), (" \n", "\n"), ("\n ", "\n"), (" n't", "n't"), ("`` ", '"'), ("''", '"')),
+    *((f" {mark}", mark) for mark in ":;!?,."),
 )
 """What is replaced by what, in this order."""
 
@@ -31,8 +33,8 @@ def _written(text: str) -> str:
 def process_results(doc: Doc, results: Sequence[tuple[float, bool]]) -> dict[str, float]:
     """Whether the right reply comes first, or among the first two, and the inverse of its rank.
 
-    ``r@1`` is that of lm-eval, which looks for the greatest of all log-likelihoods and greedy flags together. As a flag is
-    never below a log-likelihood, it says little about the ranking, and ``r@2`` builds on it.
+    ``r@1`` is that of lm-eval, which looks for the greatest of all log-likelihoods and greedy flags together. A flag is
+    never below a log-likelihood, so it says little about the ranking, and ``r@2`` builds on it.
     """
     gold = "ABCD".index(doc["answers"])
     rank = sorted(results, reverse=True).index(results[gold])

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lmrun.data import Docs
+from lmrun.text import detokenize
+
+if TYPE_CHECKING:
+    from lmrun.data import Docs
 
 
 def process_docs(docs: Docs) -> Docs:

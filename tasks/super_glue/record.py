@@ -6,11 +6,12 @@ import re
 import string
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmrun.data import Docs
+if TYPE_CHECKING:
+    from lmrun.data import Docs
 
 Doc = Mapping[str, Any]
 
@@ -24,7 +25,8 @@ def process_docs(docs: Docs) -> Docs:
 
 def doc_to_text(doc: Doc) -> str:
     """The story, then its highlights as the items of a list. The query will be the last item."""
-    story, *highlights = doc["passage"].strip().split("\n@highlight\n")
+    passage: str = doc["passage"]
+    story, *highlights = passage.strip().split("\n@highlight\n")
     return story + "\n\n" + "".join(f"  - {highlight}.\n" for highlight in highlights)
 
 
@@ -80,7 +82,9 @@ def mean_em(items: Sequence[tuple[str, str]]) -> float:
 def mean_f1(items: Sequence[tuple[str, str]]) -> float:
     """Mean over the queries, of what was written first for each: how near it comes to the nearest right answer."""
     written = _by_query(items).values()
-    return float(np.mean([max(_token_f1(predictions[0], answer) for answer in answers) for predictions, answers in written]))
+    return float(
+        np.mean([max(_token_f1(predictions[0], answer) for answer in answers) for predictions, answers in written])
+    )
 
 
 def _by_query(items: Sequence[tuple[str, str]]) -> dict[str, tuple[list[str], list[str]]]:

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lmrun.text import detokenize
+
 Doc = Mapping[str, Any]
 
 _MARKED = {
-    'The boy continued to whip the pony , and eventually the pony threw him over. John laughed out quite loud. "Good for'
-    ' him," he said. ': ('him," he said. ', 'X ," he said.'),
-    "When they had eventually calmed down a bit , and had gotten home, Mr. Farley put the magic pebble in an iron safe ."
-    " Some day they might want to use it , but really for now, what more could they wish for?": ("use it ,", "use X ,"),
+    "The boy continued to whip the pony , and eventually the pony threw him over. John laughed out quite loud. "
+    '"Good for him," he said. ': ('him," he said. ', 'X ," he said.'),
+    "When they had eventually calmed down a bit , and had gotten home, Mr. Farley put the magic pebble in an iron "
+    "safe . Some day they might want to use it , but really for now, what more could they wish for?": (
+        "use it ,",
+        "use X ,",
+    ),
 }
 """Passages in which the data misplaces the pronoun, and what stands for what there."""
 

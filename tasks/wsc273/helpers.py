@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lmrun.data import Docs
+if TYPE_CHECKING:
+    from lmrun.data import Docs
 
 Doc = Mapping[str, Any]
 
