@@ -179,8 +179,11 @@ def _chinese_words(text: str) -> list[str]:
 @cache
 def _segmenter() -> Callable[[str], list[str]]:
     import logging
+    import warnings
 
-    import jieba
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its source is older than what newer Pythons warn of
+        import jieba
 
     jieba.setLogLevel(logging.WARNING)  # else it reports on stderr how it loads its dictionary
     cut: Callable[[str], list[str]] = jieba.lcut
