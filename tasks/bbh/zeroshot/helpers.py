@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,12 +17,12 @@ def with_choices(docs: Docs) -> Docs:
     )
 
 
-@dataclass(frozen=True)
 class Number:
-    """A number in digits (``group_select`` says which), else in English words, else ``fallback``."""
+    """A number in digits, else in English words, else ``[invalid]``."""
 
-    group_select: int = 0
-    fallback: str = "[invalid]"
+    def __init__(self, group_select: int) -> None:
+        """``group_select`` says which of the numbers: 0 the first, -1 the last."""
+        self.group_select = group_select
 
     def apply(self, resps: Sequence[Sequence[str]], docs: Sequence[Mapping[str, Any]]) -> list[list[str]]:
         """The number of each response."""
@@ -34,7 +33,7 @@ class Number:
             return str(digits[self.group_select])
         words = _NUMBER_WORDS.findall(text.lower())
         value = _value(words[self.group_select].strip()) if words else None
-        return self.fallback if value is None else str(value)
+        return "[invalid]" if value is None else str(value)
 
 
 class SortedWords:
