@@ -18,7 +18,7 @@ class Library:
 
     def __init__(self, folder: Path | None, cache: Path) -> None:
         self.folder = (folder or tasks_dir()).resolve()
-        self.catalog = TaskCatalog([self.folder], cache_file=cache / "task-index.json")
+        self.catalog = TaskCatalog([self.folder], cache)
 
     def names(self, kind: str, patterns: str) -> list[str]:
         """Names of one kind (``task``, ``python``, ``group``) that fit comma-separated patterns."""
