@@ -43,7 +43,7 @@ def _fits(name: str, pattern: str) -> bool:
 def _entries(kind: str, pattern: str, tasks_path: Sequence[Path] | None) -> list[dict[str, Any]]:
     from lmrun.engine.catalog import task_catalog
 
-    catalog = task_catalog(tuple(p.absolute() for p in tasks_path or ()), trust=False)
+    catalog = task_catalog(tuple(p.absolute() for p in tasks_path or ()))
     for problem in catalog.problems():
         sys.stderr.write(f"warning: {problem}\n")
     rows = []

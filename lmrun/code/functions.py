@@ -9,12 +9,15 @@ from typing import Any
 
 from lmrun.code.bundled import is_bundled, load_module
 from lmrun.data import Docs, Split
-from lmrun.errors import Problem, TaskError
-from lmrun.functions import FunctionRef
+from lmrun.errors import TaskError
+from lmrun.functions import FunctionError, FunctionRef
 
 
 class TaskFunctions:
-    """The code of the bundled tasks."""
+    """The code of the bundled tasks, and of the folders that the user trusts."""
+
+    def __init__(self, trusted: Sequence[Path] = ()) -> None:
+        self._trusted = tuple(trusted)
 
     def check(self, ref: FunctionRef) -> None:
         """See :class:`~lmrun.functions.Functions`."""
@@ -29,8 +32,9 @@ class TaskFunctions:
         function = self._function(ref)
         try:
             return function(*args, **kwargs)
-        except Exception as error:
-            raise TaskError(f"{ref}: {type(error).__name__}: {error}") from error
+        except Exception as error:  # whatever a task's code raises is that task's failure alone
+            kind = type(error).__name__
+            raise FunctionError(ref, f"{kind}: {error}", kind=kind) from error
 
     def process_docs(self, ref: FunctionRef, split: Split) -> Split:
         """See :class:`~lmrun.functions.Functions`."""
@@ -62,20 +66,16 @@ class TaskFunctions:
     @staticmethod
     def _function(ref: FunctionRef) -> Any:
         if not is_bundled(ref.folder):
-            raise _refused(ref, "this task needs Python helpers, which run only where they are trusted")
+            raise FunctionError(ref, "this task needs Python helpers, which run only where they are trusted")
         module = load_module(_module_file(ref))
         name = ref.target.rpartition(".")[2]
         if not hasattr(module, name):
-            raise _refused(ref, f"{module.__file__} has no {name!r}")
+            raise FunctionError(ref, f"{module.__file__} has no {name!r}")
         return getattr(module, name)
 
 
 def _module_file(ref: FunctionRef) -> Path:
     file = ref.folder / (ref.target.rpartition(".")[0].replace(".", "/") + ".py")
     if not file.is_file():
-        raise _refused(ref, f"there is no file {file}")
+        raise FunctionError(ref, f"there is no file {file}")
     return file
-
-
-def _refused(ref: FunctionRef, why: str) -> TaskError:
-    return TaskError(f"{ref}: {why}", problems=(Problem(f"{ref}: {why}", ref.location),))

@@ -244,7 +244,7 @@ class _Engine:
         self.tracker.phase("scoring", f"{address.model} {address.label}")
         self.tracker.update(address.model, address.label, state="scoring")
         try:
-            for _ in score_job(self.store, address.id, job.planned.scoring):
+            for _ in score_job(self.store, address.id, job.planned.scoring, job.planned.task.functions):
                 pass
         except Exception as error:  # noqa: BLE001 - the answers are safe; `lmrun score` can do this again
             return self._fail_job(job, error)

@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Protocol, TypeAlias
 
 from lmrun.errors import TaskError, did_you_mean
+from lmrun.functions import FunctionRef, Functions
 from lmrun.scoring.extraction import Item, find
 from lmrun.scoring.spec import FilterSpec, FilterStep
 
@@ -281,6 +282,23 @@ class FormatSpan:
         return " $ ".join(f"{label}: {name}" for label, name in found if name.lower() != "none")
 
 
+@dataclass(frozen=True)
+class Coded:
+    """A filter that is code of the task. What it makes of the answers of one doc does not depend on other docs."""
+
+    function: FunctionRef | str
+    kwargs: Mapping[str, Any]
+    functions: Functions
+
+    def apply(self, state: State, doc: Mapping[str, Any]) -> State:
+        """See :class:`Filter`."""
+        before = [item.value for item in state] if isinstance(state, list) else state.value
+        (after,) = self.functions.apply_filter(self.function, self.kwargs, [before], [doc])
+        if isinstance(after, list | tuple) and isinstance(state, list):
+            return [Item(value) for value in after]
+        return Item(after)
+
+
 FILTERS: Mapping[str, Callable[..., Filter]] = {
     "take_first": TakeFirst,
     "take_first_k": TakeFirstK,
@@ -296,12 +314,16 @@ FILTERS: Mapping[str, Callable[..., Filter]] = {
 }
 
 
-def build_filter(step: FilterStep) -> Filter:
+def build_filter(step: FilterStep, functions: Functions | None = None) -> Filter:
     """The filter that a step names. Raises :class:`~lmrun.errors.TaskError` for an unknown name or argument."""
-    factory = FILTERS.get(step.function)
+    if functions and (isinstance(step.function, FunctionRef) or functions.has_filter(step.function)):
+        return Coded(step.function, step.kwargs, functions)
+    if functions and step.function == "custom" and isinstance(step.kwargs.get("filter_fn"), FunctionRef):
+        return Coded(step.kwargs["filter_fn"], {}, functions)
+    factory = FILTERS.get(str(step.function))
     if factory is None:
-        hint = did_you_mean(step.function, FILTERS) or f"filters: {', '.join(FILTERS)}"
-        raise TaskError(f"unknown filter {step.function!r}", hint=hint)
+        hint = did_you_mean(str(step.function), FILTERS) or f"filters: {', '.join(FILTERS)}"
+        raise TaskError(f"unknown filter {str(step.function)!r}", hint=hint)
     known = {f.name: f for f in fields(factory)}  # type: ignore[arg-type]
     if unknown := [name for name in step.kwargs if name not in known]:
         takes = ", ".join(known) or "no arguments"
@@ -332,6 +354,6 @@ def run_pipeline(steps: Sequence[Filter], values: Sequence[Any], doc: Mapping[st
     return state
 
 
-def build_pipeline(spec: FilterSpec) -> list[Filter]:
+def build_pipeline(spec: FilterSpec, functions: Functions | None = None) -> list[Filter]:
     """The filters of a pipeline. Raises :class:`~lmrun.errors.TaskError`."""
-    return [build_filter(step) for step in spec.steps]
+    return [build_filter(step, functions) for step in spec.steps]

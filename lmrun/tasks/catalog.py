@@ -20,11 +20,9 @@ class TaskCatalog:
     start (by default in the user's cache folder, or ``$LMRUN_CACHE_DIR``).
     """
 
-    def __init__(self, folders: Sequence[Path], trust: bool = False, cache_file: Path | None = None) -> None:
+    def __init__(self, folders: Sequence[Path], cache_file: Path | None = None) -> None:
         self._folders = tuple(folders)
         self._cache_file = cache_file or default_cache_file()
-        self.trust = trust
-        """Whether ``!function`` code of these folders may run; no task runs any in this version."""
 
     @cached_property
     def index(self) -> TaskIndex:

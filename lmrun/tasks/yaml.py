@@ -6,7 +6,7 @@ level only, so that a list or a mapping is replaced whole.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -181,9 +181,10 @@ def merge_includes(own: YamlMapping, folder: Path, _including: tuple[Path, ...] 
     return merged.under(own.without("include"))
 
 
-def contains_function(value: Any) -> FunctionRef | None:
-    """The first ``!function`` anywhere inside a value."""
+def functions_in(value: Any) -> Iterator[FunctionRef]:
+    """Every ``!function`` anywhere inside a value."""
     if isinstance(value, FunctionRef):
-        return value
+        yield value
     inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
-    return next((found for item in inner if (found := contains_function(item))), None)
+    for item in inner:
+        yield from functions_in(item)
