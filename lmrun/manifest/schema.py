@@ -180,6 +180,8 @@ class TaskKeys(Section):
     """Text before everything else; the system message where a chat template is applied."""
     generation: Generation | None = None
     """Changes to the task's generation settings. Keys in a task win over those in `[defaults]`."""
+    robust: Axis[Flag] | None = None
+    """Score generated answers also by a robust filter that fits the targets, beside the task's own. Absent: false."""
 
 
 class Defaults(TaskKeys):
