@@ -30,8 +30,8 @@ FIND = "import importlib.util as u; print(u.find_spec('lm_eval').submodule_searc
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory: pytest.TempPathFactory) -> TaskCatalog:
     done = subprocess.run([os.environ[PYTHON], "-c", FIND], capture_output=True, text=True, check=True, timeout=60)
-    cache = tmp_path_factory.mktemp("cache") / "index.json"
-    return TaskCatalog([Path(done.stdout.strip()) / "tasks"], cache_file=cache)
+    cache = tmp_path_factory.mktemp("cache")
+    return TaskCatalog([Path(done.stdout.strip()) / "tasks"], cache_folder=cache)
 
 
 def test_every_file_is_indexed(catalog: TaskCatalog) -> None:
