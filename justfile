@@ -10,8 +10,8 @@ setup:
 
 # formatting, lint, types, import contracts
 check:
-    {{python}} -m ruff format --check lmrun tests benchmarks
-    {{python}} -m ruff check lmrun tests benchmarks
+    {{python}} -m ruff format --check lmrun tests tasks benchmarks
+    {{python}} -m ruff check lmrun tests tasks benchmarks
     {{python}} -m mypy
     {{parent_directory(python)}}/lint-imports
 

@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lmrun.errors import Location
+from lmrun import bundled
+from lmrun.errors import Location, Problem, TaskError
 
 if TYPE_CHECKING:
     from lmrun.data import Split
+
+_BUNDLED = "bundled:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +34,34 @@ class FunctionRef:
 
     def as_json(self) -> dict[str, str]:
         """As stored with a run; see :meth:`from_json`."""
-        return {"function": self.target, "folder": str(self.folder)}
+        tasks = bundled.tasks_dir()
+        inside = self.folder.is_relative_to(tasks)
+        # So that a run can be scored again where lmrun is installed elsewhere.
+        folder = f"{_BUNDLED}{self.folder.relative_to(tasks).as_posix()}" if inside else str(self.folder)
+        return {"function": self.target, "folder": folder}
 
     @classmethod
     def from_json(cls, value: Mapping[str, str]) -> FunctionRef:
         """Inverse of :meth:`as_json`; the place in the file is lost."""
-        return cls(value["function"], Path(value["folder"]))
+        folder = value["folder"]
+        inside = folder.startswith(_BUNDLED)
+        return cls(value["function"], bundled.tasks_dir() / folder.removeprefix(_BUNDLED) if inside else Path(folder))
+
+
+class FunctionError(TaskError):
+    """Code of a task is missing, may not run, or raised; the message names the function and the line that failed."""
+
+    def __init__(self, ref: FunctionRef, why: str, *, kind: str | None = None, hint: str | None = None) -> None:
+        """``kind`` is the name of the exception class, where the code raised one."""
+        message = f"{ref}: {why}"
+        super().__init__(message, hint=hint, problems=(Problem(message, ref.location, hint=hint),))
+        self.kind = kind
 
 
 class Functions(Protocol):
-    """Runs the code of tasks.
+    """Runs the code of tasks. Every method raises :class:`FunctionError`.
 
-    Every method raises :class:`~lmrun.errors.TaskError` for code that is missing, that may not run, or that raises; its
-    message names the function and the line of the code that failed. Nothing that the code does changes lmrun's state.
+    Nothing that the code does changes lmrun's own state.
     """
 
     def check(self, ref: FunctionRef) -> None:

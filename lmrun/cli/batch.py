@@ -47,7 +47,7 @@ def batch(
 
 def _run(name: str, overrides: object, *, fresh: bool, no_cache: bool, json: bool) -> ExitCode:
     from lmrun.display.base import Display
-    from lmrun.engine.inputs import Overrides, open_catalog, open_data, open_manifest
+    from lmrun.engine.inputs import Overrides, open_manifest, open_sources
     from lmrun.engine.plan import build_plan
     from lmrun.engine.progress import Tracker
     from lmrun.engine.run import execute
@@ -58,7 +58,7 @@ def _run(name: str, overrides: object, *, fresh: bool, no_cache: bool, json: boo
     tracker = Tracker()
     with terminate_as_interrupt(), Display(_sink(json), tracker):
         tracker.phase("planning", manifest.name)
-        plan = build_plan(manifest, open_catalog(manifest), open_data(manifest))
+        plan = build_plan(manifest, open_sources(manifest))
         outcome = execute(plan, cache=None if no_cache else manifest.run.cache, fresh=fresh, tracker=tracker)
     _finish(name, outcome, json=json)
     return outcome.exit_code

@@ -23,13 +23,13 @@ def fetch(
 ) -> None:
     """Copy every dataset split that a manifest's tasks use into a mirror. Needs no GPU and no torch."""
     from lmrun.data.fetch import fetch as fetch_data
-    from lmrun.engine.inputs import Overrides, open_catalog, open_data, open_manifest
+    from lmrun.engine.inputs import Overrides, open_manifest, open_sources
     from lmrun.engine.needs import needed_splits
 
     loaded = open_manifest(manifest, Overrides(None, tuple(tasks_path or ()), trust, mirror))
-    data = open_data(loaded)
-    needs = needed_splits(loaded.tasks, open_catalog(loaded), data)
-    fetch_data(needs, data, out)
+    sources = open_sources(loaded)
+    needs = needed_splits(loaded.tasks, sources)
+    fetch_data(needs, sources.data, out)
     sys.stdout.write(f"{out}: {len(needs)} datasets. Use it with --mirror {out} --offline\n")
 
 

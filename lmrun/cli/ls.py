@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,74 +10,102 @@ import typer
 from lmrun.cli import options
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
+
+    from lmrun.tasks import Entry
 
 app = typer.Typer(help="List tasks, groups, tags, models, runs …", no_args_is_help=True)
 
 Pattern = Annotated[str, typer.Argument(metavar="PATTERN", help="Names to list; * and ? are wildcards.")]
+_COUNTED = 20
+"""So many lines one counts at a glance."""
 
 
-def _show(columns: Sequence[str], rows: Sequence[dict[str, Any]], *, json: bool) -> None:
+def _show(columns: Sequence[str], rows: Iterable[dict[str, Any]], *, json: bool) -> None:
+    """Write rows: with ``json`` whole, else what they say under ``columns``."""
+    listed = list(rows)
     if json:
         import json as json_module
 
-        sys.stdout.write(json_module.dumps(list(rows), default=str) + "\n")
+        sys.stdout.write(json_module.dumps(listed, default=str) + "\n")
         return
     from lmrun.display.table import Column, Table
 
-    if not rows:
+    if not listed:
         sys.stderr.write("nothing fits\n")
         return
     table = Table([Column(name) for name in columns])
-    for row in rows:
-        table.add(*("" if row.get(name) is None else row[name] for name in columns))
+    for row in listed:
+        table.add(*(_cell(row.get(name)) for name in columns))
     table.show()
 
 
-def _fits(name: str, pattern: str) -> bool:
-    return fnmatch.fnmatchcase(name, pattern) or (pattern in name and not any(c in pattern for c in "*?["))
+def _cell(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return ", ".join(value)
+    return "" if value is None else str(value)
 
 
-def _entries(kind: str, pattern: str, tasks_path: Sequence[Path] | None) -> list[dict[str, Any]]:
+def _fitting(pattern: str) -> Callable[[str], bool]:
+    """Whether a name fits: a wildcard all of it, any other text a part of it."""
+    if not any(mark in pattern for mark in "*?["):
+        return lambda name: pattern in name
+    import fnmatch
+    import re
+
+    match = re.compile(fnmatch.translate(pattern)).match
+    return lambda name: match(name) is not None
+
+
+def _entries(kinds: Sequence[str], pattern: str, tasks_path: Sequence[Path] | None) -> list[Entry]:
     from lmrun.engine.catalog import task_catalog
 
-    catalog = task_catalog(tuple(p.absolute() for p in tasks_path or ()), trust=False)
+    catalog = task_catalog(tuple(p.absolute() for p in tasks_path or ()))
     for problem in catalog.problems():
         sys.stderr.write(f"warning: {problem}\n")
-    rows = []
-    for entry in catalog.entries():
-        if (entry.kind == kind or (kind == "task" and entry.kind == "python")) and _fits(entry.name, pattern):
-            dataset = "/".join(part for part in (entry.dataset_path, entry.dataset_name) if part)
-            rows.append(
-                {
-                    "name": entry.name,
-                    "type": entry.output_type,
-                    "dataset": dataset,
-                    "tags": ", ".join(entry.tags),
-                    "members": len(entry.members) or None,
-                    "file": entry.file,
-                }
-            )
-    return rows
+    fits = _fitting(pattern)
+    return [entry for entry in catalog.entries() if entry.kind in kinds and fits(entry.name)]
 
 
 @app.command()
 def tasks(pattern: Pattern = "*", tasks_path: options.TasksPath = None, json: options.Json = False) -> None:
-    """Tasks with their output type and dataset."""
-    _show(("name", "type", "dataset", "tags"), _entries("task", pattern, tasks_path), json=json)
+    """Tasks with their family, output type, number of evaluated docs and languages.
+
+    Docs and languages are those that a task file states. --json adds dataset, tags and file.
+    """
+    found = _entries(("task", "python"), pattern, tasks_path)
+    _show(("name", "family", "type", "docs", "languages"), map(_task_row, found), json=json)
+    if not json and len(found) > _COUNTED:
+        sys.stderr.write(f"{len(found):,} tasks\n")
+
+
+def _task_row(entry: Entry) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "family": entry.family,
+        "type": entry.output_type,
+        "docs": entry.docs,
+        "languages": entry.languages,
+        "dataset": "/".join(part for part in (entry.dataset_path, entry.dataset_name) if part),
+        "tags": entry.tags,
+        "file": entry.file,
+    }
 
 
 @app.command()
 def groups(pattern: Pattern = "*", tasks_path: options.TasksPath = None, json: options.Json = False) -> None:
     """Groups of tasks."""
-    _show(("name", "file"), _entries("group", pattern, tasks_path), json=json)
+    found = _entries(("group",), pattern, tasks_path)
+    rows = ({"name": entry.name, "family": entry.family, "file": entry.file} for entry in found)
+    _show(("name", "family", "file"), rows, json=json)
 
 
 @app.command()
 def tags(pattern: Pattern = "*", tasks_path: options.TasksPath = None, json: options.Json = False) -> None:
     """Tags and how many tasks carry each."""
-    _show(("name", "members"), _entries("tag", pattern, tasks_path), json=json)
+    found = _entries(("tag",), pattern, tasks_path)
+    _show(("name", "members"), ({"name": entry.name, "members": len(entry.members)} for entry in found), json=json)
 
 
 @app.command()
@@ -86,7 +113,7 @@ def backends(pattern: Pattern = "*", json: options.Json = False) -> None:
     """Backends that a manifest can name, plug-ins included."""
     from lmrun.backends.registry import backend_names
 
-    _show(("name",), [{"name": name} for name in backend_names() if _fits(name, pattern)], json=json)
+    _show(("name",), ({"name": name} for name in filter(_fitting(pattern), backend_names())), json=json)
 
 
 @app.command()
@@ -94,11 +121,10 @@ def metrics(pattern: Pattern = "*", json: options.Json = False) -> None:
     """Metrics that a task can name."""
     from lmrun.scoring import METRICS
 
-    rows = [
-        {"name": name, "aggregation": metric.aggregation, "higher is better": metric.higher_is_better}
-        for name, metric in sorted(METRICS.items())
-        if _fits(name, pattern)
-    ]
+    rows = (
+        {"name": name, "aggregation": METRICS[name].aggregation, "higher is better": METRICS[name].higher_is_better}
+        for name in filter(_fitting(pattern), sorted(METRICS))
+    )
     _show(("name", "aggregation", "higher is better"), rows, json=json)
 
 
@@ -108,7 +134,8 @@ def models(pattern: Pattern = "*", runs_dir: options.RunsDir = None, json: optio
     from lmrun.engine.listing import seen_models
     from lmrun.store.runs import DEFAULT_RUNS_DIR
 
-    rows = [row for row in seen_models(runs_dir or DEFAULT_RUNS_DIR) if _fits(row["name"], pattern)]
+    fits = _fitting(pattern)
+    rows = (row for row in seen_models(runs_dir or DEFAULT_RUNS_DIR) if fits(row["name"]))
     _show(("name", "backend", "model", "runs", "last run"), rows, json=json)
 
 
@@ -118,5 +145,6 @@ def runs(pattern: Pattern = "*", runs_dir: options.RunsDir = None, json: options
     from lmrun.engine.listing import run_summaries
     from lmrun.store.runs import DEFAULT_RUNS_DIR
 
-    rows = [row for row in run_summaries(runs_dir or DEFAULT_RUNS_DIR) if _fits(row["run"], pattern)]
+    fits = _fitting(pattern)
+    rows = (row for row in run_summaries(runs_dir or DEFAULT_RUNS_DIR) if fits(row["run"]))
     _show(("run", "status", "models", "jobs", "docs", "errors"), rows, json=json)

@@ -27,12 +27,12 @@ def plan(
 
     from lmrun.display.table import Column, Table
     from lmrun.engine.forecast import forecast
-    from lmrun.engine.inputs import Overrides, open_catalog, open_data, open_manifest
+    from lmrun.engine.inputs import Overrides, open_manifest, open_sources
     from lmrun.engine.plan import build_plan
 
     overrides = Overrides(limit, tuple(tasks_path or ()), trust, mirror, offline, assignments=tuple(assignments or ()))
     loaded = open_manifest(manifest, overrides)
-    planned = build_plan(loaded, open_catalog(loaded), open_data(loaded))
+    planned = build_plan(loaded, open_sources(loaded))
     rows = list(forecast(planned, loaded.run.cache))
     if json:
         sys.stdout.write(json_module.dumps([dataclasses.asdict(row) for row in rows]) + "\n")

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from lmrun.errors import Problem, TaskError
-from lmrun.functions import FunctionRef
+from lmrun.errors import TaskError
+from lmrun.functions import FunctionError, FunctionRef
 
 _EXTRA = "tasks"
 # Packages that are not called what they are imported as.
@@ -35,13 +35,15 @@ class Failure(NamedTuple):
 
     message: str
     hint: str | None = None
+    kind: str | None = None
+    """Name of the exception class, where the code raised one."""
 
 
 def task_error(what: FunctionRef | str, failure: Failure) -> TaskError:
     """The error that lmrun raises for a failure of a function, or of a filter that is named."""
-    message = f"{what}: {failure.message}"
-    place = what.location if isinstance(what, FunctionRef) else None
-    return TaskError(message, hint=failure.hint, problems=(Problem(message, place, hint=failure.hint),))
+    if isinstance(what, FunctionRef):
+        return FunctionError(what, failure.message, kind=failure.kind, hint=failure.hint)
+    return TaskError(f"{what}: {failure.message}", hint=failure.hint)
 
 
 def describe(error: BaseException, is_task_code: Callable[[Path], bool]) -> Failure:
@@ -56,7 +58,8 @@ def describe(error: BaseException, is_task_code: Callable[[Path], bool]) -> Fail
             )
         return Failure(f"needs the package {package!r}, which is not installed{at}", _install(package))
     said = str(error).strip()
-    return Failure(f"{type(error).__name__}{': ' if said else ''}{said}{at}")
+    kind = type(error).__name__
+    return Failure(f"{kind}{': ' if said else ''}{said}{at}", kind=kind)
 
 
 def _place(error: BaseException, is_task_code: Callable[[Path], bool]) -> str:

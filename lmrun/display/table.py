@@ -11,6 +11,9 @@ from lmrun.display.format import safe
 
 Style = Literal["", "bold", "dim", "red", "yellow", "green"]
 
+_MOST_DRAWN = 1000
+"""Rich takes seconds for some thousand rows."""
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -37,30 +40,26 @@ class Table:
 
     def add(self, *cells: object, style: Style = "") -> None:
         """Append a row."""
-        self.rows.append(Row([safe(str(cell)).replace("\n", " ") for cell in cells], style))
+        self.rows.append(Row([_one_line(str(cell)) for cell in cells], style))
 
     def _used(self) -> list[int]:
         return [i for i in range(len(self.columns)) if not self.rows or any(row.cells[i] for row in self.rows)]
 
     def plain(self) -> str:
         """Aligned text: two spaces between columns, a line under the titles."""
-        used = self._used()
-        lines = [[self.columns[i].title for i in used], *([row.cells[i] for i in used] for row in self.rows)]
-        widths = [max(len(line[k]) for line in lines) for k in range(len(used))]
-
-        def aligned(line: Sequence[str]) -> str:
-            cells = [
-                cell.rjust(width) if self.columns[i].right else cell.ljust(width)
-                for cell, width, i in zip(line, widths, used, strict=True)
-            ]
-            return "  ".join(cells).rstrip()
-
-        return "\n".join([aligned(lines[0]), "  ".join("-" * w for w in widths), *map(aligned, lines[1:])])
+        columns = []
+        for i in self._used():
+            title, right = self.columns[i].title, self.columns[i].right
+            cells = [title, *(row.cells[i] for row in self.rows)]
+            width = max(map(len, cells))
+            cells.insert(1, "-" * width)
+            columns.append([cell.rjust(width) if right else cell.ljust(width) for cell in cells])
+        return "\n".join("  ".join(line).rstrip() for line in zip(*columns, strict=True))
 
     def show(self, stream: TextIO | None = None) -> None:
-        """Write the table to ``stream`` (stdout), drawn for what it is."""
+        """Write the table to ``stream`` (stdout), drawn for what it is; a very long one is never drawn by rich."""
         stream = stream or sys.stdout
-        if not stream.isatty():
+        if not stream.isatty() or len(self.rows) > _MOST_DRAWN:
             stream.write(self.plain() + "\n")
             return
         from rich import box
@@ -76,3 +75,7 @@ class Table:
         for row in self.rows:
             table.add_row(*(Text(row.cells[i], style=row.style) for i in used))
         Console(file=stream).print(table)
+
+
+def _one_line(text: str) -> str:
+    return text if text.isprintable() else safe(text).replace("\n", " ")

@@ -9,6 +9,6 @@ from lmrun import bundled
 from lmrun.tasks import TaskCatalog
 
 
-def task_catalog(extra: Sequence[Path], trust: bool) -> TaskCatalog:
+def task_catalog(extra: Sequence[Path]) -> TaskCatalog:
     """Bundled tasks and those of extra folders, which win."""
-    return TaskCatalog([bundled.tasks_dir(), *extra], trust=trust)
+    return TaskCatalog([bundled.tasks_dir(), *extra])

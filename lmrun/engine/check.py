@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lmrun.engine.inputs import Overrides, open_catalog, open_data, open_manifest
+from lmrun.engine.inputs import Overrides, open_manifest, open_sources
 from lmrun.engine.plan import plan_jobs, plan_models
 from lmrun.errors import LmrunError, Problem
 
@@ -19,7 +19,7 @@ def check_manifest(name: str, overrides: Overrides) -> tuple[list[Problem], list
     problems: list[Problem] = []
     warnings: list[str] = []
     try:
-        jobs, _ = plan_jobs(manifest.tasks, open_catalog(manifest), open_data(manifest))
+        jobs, _ = plan_jobs(manifest.tasks, open_sources(manifest))
         warnings = list(dict.fromkeys(text for job in jobs for text in job.warnings))
     except LmrunError as error:
         problems.extend(_problems(error))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import fields, is_dataclass
 from typing import Any
 
+from lmrun.functions import FunctionRef
 from lmrun.scoring.spec import (
     DEFAULT_FILTERS,
     DocFacts,
@@ -21,11 +22,14 @@ _METRIC_KEYS = ("metric", "aggregation", "higher_is_better", "hf_evaluate")
 
 
 def _metric(entry: Mapping[str, Any]) -> MetricSpec:
+    stated = entry["metric"]
+    is_code = isinstance(stated, FunctionRef)
     return MetricSpec(
-        name=entry["metric"],
+        name=stated.target.rpartition(".")[2] if is_code else stated,
         aggregation=entry.get("aggregation"),
         higher_is_better=entry.get("higher_is_better"),
         kwargs={name: value for name, value in entry.items() if name not in _METRIC_KEYS},
+        function=stated if is_code else None,
     )
 
 
@@ -53,16 +57,36 @@ def scoring_spec(task: Task) -> ScoringSpec:
         multiple_input=bool(task.multiple_input),
         multiple_target=bool(task.multiple_target),
         has_choices=task.has_choices,
+        process_results=task.process_results,
     )
 
 
 def scoring_as_json(spec: ScoringSpec) -> dict[str, Any]:
     """A scoring spec as stored with a job."""
-    return asdict(spec)
+    found: dict[str, Any] = _as_json(spec)
+    return found
 
 
-def scoring_from_json(value: Mapping[str, Any]) -> ScoringSpec:
+def _as_json(value: Any) -> Any:
+    if isinstance(value, FunctionRef):
+        return value.as_json()
+    if is_dataclass(value):
+        return {f.name: _as_json(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _as_json(item) for key, item in value.items()}
+    return [_as_json(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        is_ref = value.keys() == {"function", "folder"}
+        return FunctionRef.from_json(value) if is_ref else {key: _from_json(item) for key, item in value.items()}
+    return [_from_json(item) for item in value] if isinstance(value, list) else value
+
+
+def scoring_from_json(stored: Mapping[str, Any]) -> ScoringSpec:
     """Inverse of :func:`scoring_as_json`."""
+    value = _from_json(stored)
     return ScoringSpec(
         output_type=value["output_type"],
         metrics=tuple(MetricSpec(**m) for m in value["metrics"]),
@@ -70,6 +94,7 @@ def scoring_from_json(value: Mapping[str, Any]) -> ScoringSpec:
         multiple_input=value["multiple_input"],
         multiple_target=value["multiple_target"],
         has_choices=value["has_choices"],
+        process_results=value.get("process_results"),
     )
 
 

@@ -1,4 +1,4 @@
-"""From what a user typed to a manifest, a task catalog and a data source."""
+"""From what a user typed to a manifest, and to its tasks with their data and code."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lmrun import bundled
+from lmrun.code import TaskFunctions
 from lmrun.data import DataSource
 from lmrun.engine.catalog import task_catalog
 from lmrun.errors import ManifestError, did_you_mean
+from lmrun.functions import Functions
 from lmrun.manifest import Manifest, Run, load_manifest
 from lmrun.tasks import TaskCatalog
 
@@ -82,14 +84,25 @@ def _limit(limit: float | None) -> int | float | None:
     return limit if limit < 1 else int(limit)
 
 
-def open_catalog(manifest: Manifest) -> TaskCatalog:
-    """The tasks that a manifest can name."""
-    return task_catalog(manifest.tasks_path.paths, manifest.tasks_path.trust)
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where tasks come from, with their data and their code."""
+
+    catalog: TaskCatalog
+    data: DataSource
+    functions: Functions
 
 
-def open_data(manifest: Manifest) -> DataSource:
-    """Where a manifest's datasets come from."""
-    if manifest.data.offline:
+def open_sources(manifest: Manifest) -> Sources:
+    """What a manifest can name, where its datasets come from, and which code of tasks may run."""
+    paths = manifest.tasks_path
+    return task_sources(paths.paths, manifest.data.mirror, trust=paths.trust, offline=manifest.data.offline)
+
+
+def task_sources(tasks_paths: Sequence[Path], mirror: Path | None, *, trust: bool, offline: bool) -> Sources:
+    """Sources over the bundled tasks and those of extra folders."""
+    if offline:
         # The libraries below read these when they are imported; they are the only ones that would open a socket.
         os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
-    return DataSource(manifest.data.mirror, manifest.data.offline)
+    functions = TaskFunctions(tuple(tasks_paths) if trust else ())
+    return Sources(task_catalog(tasks_paths), DataSource(mirror, offline), functions)

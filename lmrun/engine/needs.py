@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lmrun.data import DatasetSpec, DataSource
+from lmrun.data import DatasetSpec
+from lmrun.engine.inputs import Sources
 from lmrun.manifest import TaskSetting
-from lmrun.tasks import Task, TaskCatalog
+from lmrun.tasks import Task
 
 
-def needed_splits(
-    settings: Sequence[TaskSetting], catalog: TaskCatalog, data: DataSource
-) -> list[tuple[DatasetSpec, tuple[str, ...]]]:
+def needed_splits(settings: Sequence[TaskSetting], sources: Sources) -> list[tuple[DatasetSpec, tuple[str, ...]]]:
     """Every dataset with the splits that are evaluated or that few-shot examples come from."""
     needs: dict[str, tuple[DatasetSpec, tuple[str, ...]]] = {}
     for setting in settings:
-        for config in catalog.resolve(
+        for config in sources.catalog.resolve(
             setting.name, base=setting.location.file.parent if setting.location else None
         ).tasks:
-            task = Task(config, data)
+            if config.custom_dataset:
+                continue  # its docs are made, not fetched
+            task = Task(config, sources.data, sources.functions)
             spec, splits = task.dataset, task.split_names
             key = spec.key
             known = needs[key][1] if key in needs else ()

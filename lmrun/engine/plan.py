@@ -9,16 +9,19 @@ from typing import Any
 
 from lmrun.backends.base import Backend, ModelIdentity, ModelSpec
 from lmrun.backends.registry import backend_class
-from lmrun.data import DataSource
 from lmrun.engine.facts import scoring_as_json, scoring_spec, task_facts
+from lmrun.engine.inputs import Sources
 from lmrun.engine.labels import Labels, setting_as_json
 from lmrun.errors import BackendError, DataError, LmrunError, Location, Problem, TaskError
 from lmrun.manifest import Manifest, ModelEntry, TaskSetting
 from lmrun.requests import canonical_json
-from lmrun.scoring import check_spec, unknown_golds
+from lmrun.scoring import check_spec, unknown_golds, with_robust
 from lmrun.scoring.spec import ScoringSpec
 from lmrun.store.records import JobRecord
-from lmrun.tasks import Group, PromptSettings, Selection, Task, TaskCatalog, TaskConfig
+from lmrun.tasks import Group, PromptSettings, Selection, Task, TaskConfig
+
+_DOCS_OF_A_FORM = 20
+"""Docs whose targets decide which robust filter fits a task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ class Plan:
 
 
 def plan_jobs(
-    settings: Sequence[TaskSetting], catalog: TaskCatalog, data: DataSource
+    settings: Sequence[TaskSetting], sources: Sources
 ) -> tuple[tuple[PlannedJob, ...], tuple[PlannedGroup, ...]]:
     """Resolve and build the tasks of a manifest.
 
@@ -114,7 +117,7 @@ def plan_jobs(
     for setting in settings:
         base = setting.location.file.parent if setting.location else None
         try:
-            selected.append((setting, catalog.resolve(setting.name, base=base)))
+            selected.append((setting, sources.catalog.resolve(setting.name, base=base)))
         except LmrunError as error:
             problems.extend(_problems(error, setting))
     labels = Labels(selected)
@@ -124,7 +127,7 @@ def plan_jobs(
         for config in selection.tasks:
             label = labels.label(config.task, setting)
             try:
-                job = jobs.get(label) or _plan_job(config, label, setting, data)
+                job = jobs.get(label) or plan_job(config, label, setting, sources)
                 _refuse_namesake(job, config)
                 jobs[label] = job
             except TaskError as error:
@@ -144,7 +147,7 @@ def plan_jobs(
 
 def _refuse_namesake(job: PlannedJob, config: TaskConfig) -> None:
     """Two files may define tasks of one name; in one run, results could not tell them apart."""
-    if job.task.content_hash != config.content_hash:
+    if job.task.task_config.content_hash != config.content_hash:
         problem = Problem(f"another task {config.task!r} is selected already", config.place("task"))
         raise TaskError(problem.message, problems=(problem,))
 
@@ -159,8 +162,14 @@ def _plan_group(group: Group, setting: TaskSetting, labels: Labels) -> PlannedGr
     )
 
 
-def _plan_job(config: TaskConfig, label: str, setting: TaskSetting, data: DataSource) -> PlannedJob:
-    task = Task(config, data)
+def plan_job(config: TaskConfig, label: str, setting: TaskSetting, sources: Sources) -> PlannedJob:
+    """Build and check one task as a setting asks for it.
+
+    Raises:
+        TaskError: if the task cannot be rendered or scored.
+        DataError: if its data is not there.
+    """
+    task = Task(config, sources.data, sources.functions)
     prompts = PromptSettings(
         num_fewshot=setting.num_fewshot,
         apply_chat_template=setting.apply_chat_template,
@@ -174,8 +183,8 @@ def _plan_job(config: TaskConfig, label: str, setting: TaskSetting, data: DataSo
     # The first doc is rendered now: a wrong column or template is found before a model is loaded.
     first = next(task.eval_docs(1))
     task.renderer(prompts).render(*first)
-    scoring = scoring_spec(task)
-    if wrong := check_spec(scoring):
+    scoring = _scoring(task, setting)
+    if wrong := check_spec(scoring, task.functions):
         place = config.place("metric_list")
         raise TaskError(
             f"task {task.name!r} cannot be scored",
@@ -184,7 +193,17 @@ def _plan_job(config: TaskConfig, label: str, setting: TaskSetting, data: DataSo
             ),
         )
     warnings = tuple(_warnings(task, prompts, scoring, first))
+    if setting.robust and task.output_type == "generate_until" and scoring == scoring_spec(task):
+        warnings += (f"{task.name}: no robust filter fits how it is scored; it has its own filters alone",)
     return PlannedJob(label, setting, task, prompts, setting.limit, scoring, task.doc_count(setting.limit), warnings)
+
+
+def _scoring(task: Task, setting: TaskSetting) -> ScoringSpec:
+    spec = scoring_spec(task)
+    if not setting.robust:
+        return spec
+    docs = task.eval_docs(min(_DOCS_OF_A_FORM, task.n_docs))
+    return with_robust(spec, [task_facts(task, *doc).target for doc in docs])
 
 
 def _warnings(
@@ -231,9 +250,9 @@ def _plan_model(spec: ModelSpec) -> PlannedModel:
         return PlannedModel(spec, None, BackendError(f"{type(error).__name__}: {error}"), make)
 
 
-def build_plan(manifest: Manifest, catalog: TaskCatalog, data: DataSource) -> Plan:
+def build_plan(manifest: Manifest, sources: Sources) -> Plan:
     """The whole plan of a manifest. Raises :class:`~lmrun.errors.TaskError`."""
-    jobs, groups = plan_jobs(manifest.tasks, catalog, data)
+    jobs, groups = plan_jobs(manifest.tasks, sources)
     models = plan_models(manifest.models, manifest.data.offline)
     return Plan(manifest, models, jobs, groups, _plan_hash(manifest, models, jobs))
 

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lmrun.data import DataSource
-from lmrun.engine.catalog import task_catalog
-from lmrun.engine.inputs import Overrides, open_catalog, open_data, open_manifest
+from lmrun.engine.inputs import Overrides, open_manifest, open_sources, task_sources
 from lmrun.engine.plan import PlannedJob, plan_jobs
 from lmrun.manifest import TaskSetting
 
@@ -19,14 +17,14 @@ def preview_jobs(
     """Planned jobs, with nothing but tasks and data behind them."""
     if manifest is not None:
         loaded = open_manifest(manifest, overrides)
-        settings, catalog, data = loaded.tasks, open_catalog(loaded), open_data(loaded)
+        settings, sources = loaded.tasks, open_sources(loaded)
         if num_fewshot is not None:
             settings = tuple(replace(setting, num_fewshot=num_fewshot) for setting in settings)
     else:
         settings = tuple(TaskSetting(name=_absolute(name), num_fewshot=num_fewshot) for name in tasks)
-        catalog = task_catalog(overrides.tasks_paths, overrides.trust)
-        data = DataSource(overrides.mirror, overrides.offline)
-    return plan_jobs(settings, catalog, data)[0]
+        paths, mirror = overrides.tasks_paths, overrides.mirror
+        sources = task_sources(paths, mirror, trust=overrides.trust, offline=overrides.offline)
+    return plan_jobs(settings, sources)[0]
 
 
 def _absolute(name: str) -> str:

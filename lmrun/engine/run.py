@@ -22,7 +22,7 @@ from lmrun.engine.open import OpenRun, open_run
 from lmrun.engine.plan import Plan, PlannedJob, PlannedModel
 from lmrun.engine.progress import JobProgress, Tracker
 from lmrun.engine.render import JobRenderer, render_job
-from lmrun.engine.results import headline, write_results
+from lmrun.engine.results import headline, remarks, write_results
 from lmrun.engine.score import score_job
 from lmrun.errors import BackendError, ExitCode, LmrunError
 from lmrun.manifest import manifest_hash
@@ -244,7 +244,7 @@ class _Engine:
         self.tracker.phase("scoring", f"{address.model} {address.label}")
         self.tracker.update(address.model, address.label, state="scoring")
         try:
-            for _ in score_job(self.store, address.id, job.planned.scoring):
+            for _ in score_job(self.store, address.id, job.planned.scoring, job.planned.task.functions):
                 pass
         except Exception as error:  # noqa: BLE001 - the answers are safe; `lmrun score` can do this again
             return self._fail_job(job, error)
@@ -254,7 +254,10 @@ class _Engine:
         """Show a scored job; returns how many of its samples are errors."""
         errors = self.store.count_errors(job.address.id)
         text = headline(self.store.metrics(job.address.id))
-        self.tracker.update(job.address.model, job.address.label, state="done", errors=errors, headline=text)
+        truncated, extractions = self.store.count_truncated(job.address.id), self.store.extractions(job.address.id)
+        doubts = remarks(job.planned.n_docs, truncated, extractions)
+        address = job.address
+        self.tracker.update(address.model, address.label, state="done", errors=errors, headline=text, remarks=doubts)
         return errors
 
     # -- failures ------------------------------------------------------------------------------------------------------

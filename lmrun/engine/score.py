@@ -7,6 +7,8 @@ from itertools import islice
 from typing import Any
 
 from lmrun.engine.facts import doc_facts, scoring_as_json
+from lmrun.errors import TaskError
+from lmrun.functions import Functions
 from lmrun.scoring import DocScore, MetricResult, aggregate, score_doc
 from lmrun.scoring.spec import ScoringSpec
 from lmrun.store.records import AnsweredSample, MetricRecord, SampleOutcome, ScoreRecord
@@ -14,22 +16,35 @@ from lmrun.store.writer import RunStore
 
 _SAMPLES_PER_TRANSACTION = 500
 
+NOT_SCORED = "not_scored"
+"""Kind of the error of a sample that was answered and could not be scored."""
+
 
 class JobScorer:
     """Scores the samples of one job and keeps the per-doc values that aggregation needs."""
 
-    def __init__(self, spec: ScoringSpec) -> None:
+    def __init__(self, spec: ScoringSpec, functions: Functions) -> None:
         self._spec = spec
+        self._functions = functions
         self.values: dict[tuple[str, str], list[Any]] = {}
 
     def outcome(self, sample: AnsweredSample) -> SampleOutcome:
-        """Score one sample. One that has an error is not scored: it is neither right nor wrong."""
+        """Score one sample. One that has an error is not scored: it is neither right nor wrong.
+
+        One that cannot be scored, because the task's code raises for example, becomes an error itself.
+        """
         flat = [response for repeats in sample.responses for response in repeats]
         truncated = any(response.finish_reason == "length" for response in flat)
         dropped = sum(response.dropped_tokens for response in flat)
+        if not sample.error and any(response.skipped for response in flat):
+            return SampleOutcome(sample.id, (), skipped=True)
         if sample.error:
             return SampleOutcome(sample.id, (), None, truncated, dropped, error=sample.error)
-        scores = score_doc(self._spec, doc_facts(sample), sample.responses)
+        try:
+            scores = score_doc(self._spec, doc_facts(sample), sample.responses, self._functions)
+        except TaskError as error:
+            failure = {"kind": NOT_SCORED, "message": str(error)}
+            return SampleOutcome(sample.id, (), None, truncated, dropped, error=failure)
         for score in scores:
             for metric, value in score.metrics.items():
                 self.values.setdefault((metric, score.filter), []).append(value)
@@ -56,14 +71,14 @@ def _metric_record(result: MetricResult) -> MetricRecord:
     )
 
 
-def score_job(store: RunStore, job_id: int, spec: ScoringSpec) -> Iterator[int]:
+def score_job(store: RunStore, job_id: int, spec: ScoringSpec, functions: Functions) -> Iterator[int]:
     """Score a job and store samples' scores and the aggregated metrics; yields how many samples are scored so far."""
-    scorer = JobScorer(spec)
+    scorer = JobScorer(spec, functions)
     outcomes = (scorer.outcome(sample) for sample in store.answered_samples(job_id))
     count = 0
     while batch := list(islice(outcomes, _SAMPLES_PER_TRANSACTION)):
         store.write_outcomes(batch)
         count += len(batch)
         yield count
-    metrics = aggregate(spec, scorer.values)
+    metrics = aggregate(spec, scorer.values, functions=functions)
     store.finish_scoring(job_id, [_metric_record(m) for m in metrics], scoring_as_json(spec))

@@ -8,9 +8,10 @@ from functools import partial
 from typing import Any, Literal
 
 from lmrun.errors import TaskError
+from lmrun.functions import FunctionRef, Functions
 from lmrun.scoring.aggregations import SIMPLE, Aggregation, Mean
 from lmrun.scoring.corpus import CORPUS_AGGREGATIONS, CorpusScore
-from lmrun.scoring.metrics import METRICS, reported_name
+from lmrun.scoring.metrics import METRICS
 from lmrun.scoring.spec import MetricSpec, ScoringSpec
 from lmrun.stats import (
     Interval,
@@ -47,7 +48,7 @@ class MetricResult:
     """Groups only: whether tasks count by their docs or all the same. ``stderr`` is that of this very mean."""
 
 
-def aggregation_name(metric: MetricSpec) -> str:
+def aggregation_name(metric: MetricSpec) -> str | FunctionRef:
     """The aggregation of a metric: stated, else the metric's own, else the mean."""
     if metric.aggregation is not None:
         return metric.aggregation
@@ -62,7 +63,10 @@ def higher_is_better(metric: MetricSpec) -> bool | None:
 
 
 def aggregate(
-    spec: ScoringSpec, values: Mapping[tuple[str, str], Sequence[Any]], bootstrap_iters: int = 100_000
+    spec: ScoringSpec,
+    values: Mapping[tuple[str, str], Sequence[Any]],
+    bootstrap_iters: int = 100_000,
+    functions: Functions | None = None,
 ) -> list[MetricResult]:
     """The scores of a task, in the order of ``values``.
 
@@ -72,18 +76,20 @@ def aggregate(
     ``bootstrap_iters`` of 0 leaves out all standard errors. Raises :class:`~lmrun.errors.TaskError` for a metric that
     cannot be computed from these values.
     """
-    metrics = {reported_name(metric): metric for metric in spec.metrics}
+    metrics = {metric.name: metric for metric in spec.metrics}
     return [
-        _aggregate_one(metrics.get(name, MetricSpec(name)), name, filter_name, items, bootstrap_iters)
+        _aggregate_one(metrics.get(name, MetricSpec(name)), filter_name, items, bootstrap_iters, functions)
         for (name, filter_name), items in values.items()
         if items
     ]
 
 
 def _aggregate_one(
-    metric: MetricSpec, name: str, filter_name: str, values: Sequence[Any], iterations: int
+    metric: MetricSpec, filter_name: str, values: Sequence[Any], iterations: int, functions: Functions | None
 ) -> MetricResult:
-    kind = aggregation_name(metric)
+    name, kind = metric.name, aggregation_name(metric)
+    if isinstance(kind, FunctionRef):
+        return _aggregate_by_code(metric, kind, filter_name, values, functions)
     if kind not in AGGREGATIONS:
         raise TaskError(
             f"unknown aggregation {kind!r} of metric {name}", hint=f"aggregations: {', '.join(AGGREGATIONS)}"
@@ -100,6 +106,16 @@ def _aggregate_one(
             hint="the metric does not fit this task's targets or output type",
         ) from error
     return MetricResult(name, filter_name, value, stderr, len(values), ci, higher_is_better(metric))
+
+
+def _aggregate_by_code(
+    metric: MetricSpec, ref: FunctionRef, filter_name: str, values: Sequence[Any], functions: Functions | None
+) -> MetricResult:
+    """As in lm-eval there is no standard error: nothing is known of the function but its value."""
+    if functions is None:
+        raise TaskError(f"metric {metric.name}: nothing is there to run the aggregation {ref}")
+    value = functions.call(ref, list(values))
+    return MetricResult(metric.name, filter_name, value, NOT_AVAILABLE, len(values), None, higher_is_better(metric))
 
 
 def _uncertainty(

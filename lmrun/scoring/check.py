@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator
 
 from lmrun.errors import Problem, TaskError, did_you_mean
+from lmrun.functions import FunctionRef, Functions
 from lmrun.scoring.aggregate import AGGREGATIONS, aggregation_name
 from lmrun.scoring.corpus import CORPUS_AGGREGATIONS, PACKAGE, is_installed
 from lmrun.scoring.filters import build_pipeline
-from lmrun.scoring.metrics import EXACT_MATCH_OPTIONS, METRICS, options, reported_name
+from lmrun.scoring.metrics import EXACT_MATCH_OPTIONS, METRICS
 from lmrun.scoring.process import CHOICE_METRICS
 from lmrun.scoring.spec import MetricSpec, ScoringSpec
 
@@ -20,15 +21,18 @@ def required_packages(spec: ScoringSpec) -> list[str]:
     return [PACKAGE] if needed and not is_installed() else []
 
 
-def check_spec(spec: ScoringSpec) -> tuple[Problem, ...]:
+def check_spec(spec: ScoringSpec, functions: Functions | None = None) -> tuple[Problem, ...]:
     """Everything that would stop the scoring of any doc: unknown names, wrong arguments, missing packages."""
-    problems = [p for metric in spec.metrics for p in (*_metric_problems(metric), *_value_problems(spec, metric))]
-    names = [reported_name(metric) for metric in spec.metrics]
+    problems = [p for metric in spec.metrics for p in _aggregation_problems(metric)]
+    if not spec.process_results:
+        own = [metric for metric in spec.metrics if metric.function is None]
+        problems += [p for metric in own for p in (*_metric_problems(metric), *_value_problems(spec, metric))]
+    names = [metric.name for metric in spec.metrics]
     for name in sorted({n for n in names if names.count(n) > 1}):
-        problems.append(Problem(f"two metrics are reported as {name!r}", hint="state another name with `as:`"))
+        problems.append(Problem(f"the metric {name!r} is stated twice"))
     for pipeline in spec.filters:
         try:
-            build_pipeline(pipeline)
+            build_pipeline(pipeline, functions)
         except TaskError as error:
             problems.append(Problem(f"filter pipeline {pipeline.name!r}: {error.message}", hint=error.hint))
     for package in required_packages(spec):
@@ -36,14 +40,18 @@ def check_spec(spec: ScoringSpec) -> tuple[Problem, ...]:
     return tuple(problems)
 
 
+def _aggregation_problems(metric: MetricSpec) -> Iterator[Problem]:
+    kind = metric.aggregation
+    if kind is not None and not isinstance(kind, FunctionRef) and kind not in AGGREGATIONS:
+        yield _unknown("aggregation", kind, list(AGGREGATIONS))
+
+
 def _metric_problems(metric: MetricSpec) -> Iterator[Problem]:
     if metric.name not in METRICS:
         yield _unknown("metric", metric.name, list(METRICS))
-    if metric.aggregation is not None and metric.aggregation not in AGGREGATIONS:
-        yield _unknown("aggregation", metric.aggregation, list(AGGREGATIONS))
     if metric.name != "exact_match":
         return
-    for name in options(metric):
+    for name in metric.kwargs:
         if name not in EXACT_MATCH_OPTIONS:
             yield _unknown("option of exact_match", name, list(EXACT_MATCH_OPTIONS))
     for regex in metric.kwargs.get("regexes_to_ignore") or ():

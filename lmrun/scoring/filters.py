@@ -14,13 +14,13 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol
 
 from lmrun.errors import TaskError, did_you_mean
-from lmrun.scoring.extraction import Item, find
+from lmrun.functions import FunctionRef, Functions
+from lmrun.scoring.extraction import Item, State, elements, find
+from lmrun.scoring.robust import ROBUST
 from lmrun.scoring.spec import FilterSpec, FilterStep
-
-State: TypeAlias = "list[Item] | Item"
 
 
 class Filter(Protocol):
@@ -29,17 +29,6 @@ class Filter(Protocol):
     def apply(self, state: State, doc: Mapping[str, Any]) -> State:
         """The answers after this step. ``doc`` is the dataset row that they answer."""
         ...
-
-
-def elements(state: State) -> list[Item]:
-    """The answers one by one: those of a list, or the characters of a single text."""
-    if isinstance(state, list):
-        return state
-    if isinstance(state.value, str):
-        return [Item(char, state.part(i, i + 1), state.status) for i, char in enumerate(state.value)]
-    if isinstance(state.value, list | tuple):
-        return [Item(value, None, state.status) for value in state.value]
-    return [state]
 
 
 @dataclass(frozen=True)
@@ -133,12 +122,12 @@ class Map:
 
     def apply(self, state: State, doc: Mapping[str, Any]) -> State:
         """See :class:`Filter`."""
-        return [Item(self._entry(item.value), item.span, item.status) for item in elements(state)]
+        return [self._map(item) for item in elements(state)]
 
-    def _entry(self, value: Any) -> Any:
-        return (
-            self.default_value if isinstance(value, list | dict) else self.mapping_dict.get(value, self.default_value)
-        )
+    def _map(self, item: Item) -> Item:
+        if isinstance(item.value, list | dict) or item.value not in self.mapping_dict:
+            return item.then(self.default_value, None, "no_match")
+        return item.then(self.mapping_dict[item.value], item.span, "matched")
 
 
 @dataclass(frozen=True)
@@ -270,15 +259,40 @@ class FormatSpan:
 
     def apply(self, state: State, doc: Mapping[str, Any]) -> State:
         """See :class:`Filter`."""
-        return [Item(self._format(i.value), None, i.status) if isinstance(i.value, str) else i for i in elements(state)]
+        return [self._format(item) if isinstance(item.value, str) else item for item in elements(state)]
 
-    def _format(self, text: str) -> str:
+    def _format(self, item: Item) -> Item:
+        text = self._entities(item.value)
+        return item.then(text, None, "matched" if text else "no_match")
+
+    def _entities(self, text: str) -> str:
         text = self._LABEL.sub(lambda m: f"{_ENTITY_LABELS[m.group(1)]}:", text.lower())
         text = text.replace("$$", "$").rstrip("$").replace("\n", "$").strip()
         found = [
             (label.lower(), name.strip()) for label, names in self._ENTRY.findall(text) for name in names.split(",")
         ]
         return " $ ".join(f"{label}: {name}" for label, name in found if name.lower() != "none")
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A filter that is code of the task. What it makes of the answers of one doc does not depend on other docs."""
+
+    function: FunctionRef | str
+    kwargs: Mapping[str, Any]
+    functions: Functions
+
+    def apply(self, state: State, doc: Mapping[str, Any]) -> State:
+        """See :class:`Filter`."""
+        before = [item.value for item in state] if isinstance(state, list) else state.value
+        (after,) = self.functions.apply_filter(self.function, self.kwargs, [before], [doc])
+        if not isinstance(state, list):
+            return Item(after, None, state.status)
+        if not isinstance(after, list | tuple):
+            return Item(after)
+        # What an earlier filter did not find, code does not find either.
+        known = [item.status for item in state] if len(after) == len(state) else [None] * len(after)
+        return [Item(value, None, status) for value, status in zip(after, known, strict=True)]
 
 
 FILTERS: Mapping[str, Callable[..., Filter]] = {
@@ -293,15 +307,20 @@ FILTERS: Mapping[str, Callable[..., Filter]] = {
     "map": Map,
     "regex_pos": RegexPos,
     "format_span": FormatSpan,
+    **ROBUST,
 }
 
 
-def build_filter(step: FilterStep) -> Filter:
+def build_filter(step: FilterStep, functions: Functions | None = None) -> Filter:
     """The filter that a step names. Raises :class:`~lmrun.errors.TaskError` for an unknown name or argument."""
-    factory = FILTERS.get(step.function)
+    if functions and (isinstance(step.function, FunctionRef) or functions.has_filter(step.function)):
+        return Coded(step.function, step.kwargs, functions)
+    if functions and step.function == "custom" and isinstance(step.kwargs.get("filter_fn"), FunctionRef):
+        return Coded(step.kwargs["filter_fn"], {}, functions)
+    factory = FILTERS.get(str(step.function))
     if factory is None:
-        hint = did_you_mean(step.function, FILTERS) or f"filters: {', '.join(FILTERS)}"
-        raise TaskError(f"unknown filter {step.function!r}", hint=hint)
+        hint = did_you_mean(str(step.function), FILTERS) or f"filters: {', '.join(FILTERS)}"
+        raise TaskError(f"unknown filter {str(step.function)!r}", hint=hint)
     known = {f.name: f for f in fields(factory)}  # type: ignore[arg-type]
     if unknown := [name for name in step.kwargs if name not in known]:
         takes = ", ".join(known) or "no arguments"
@@ -332,6 +351,6 @@ def run_pipeline(steps: Sequence[Filter], values: Sequence[Any], doc: Mapping[st
     return state
 
 
-def build_pipeline(spec: FilterSpec) -> list[Filter]:
+def build_pipeline(spec: FilterSpec, functions: Functions | None = None) -> list[Filter]:
     """The filters of a pipeline. Raises :class:`~lmrun.errors.TaskError`."""
-    return [build_filter(step) for step in spec.steps]
+    return [build_filter(step, functions) for step in spec.steps]

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lmrun.scoring.spec import MetricSpec
-
 
 @dataclass(frozen=True, slots=True)
 class MetricInfo:
@@ -22,7 +20,6 @@ class MetricInfo:
 METRICS: Mapping[str, MetricInfo] = {
     **dict.fromkeys(("acc", "acc_norm", "acc_bytes", "acc_mutual_info", "acc_all"), MetricInfo("mean", True)),
     "exact_match": MetricInfo("mean", True),
-    "mc2": MetricInfo("mean", True),
     "likelihood": MetricInfo("mean", True),
     "perplexity": MetricInfo("perplexity", False),
     "word_perplexity": MetricInfo("weighted_perplexity", False),
@@ -39,20 +36,6 @@ METRICS: Mapping[str, MetricInfo] = {
 }
 
 EXACT_MATCH_OPTIONS = ("regexes_to_ignore", "ignore_case", "ignore_punctuation", "ignore_numbers")
-_REPORT_AS = "as"
-
-
-def reported_name(metric: MetricSpec) -> str:
-    """The name under which a metric is reported: its own, or what the task states as ``as``.
-
-    TruthfulQA for example reports ``mc2`` as ``acc``.
-    """
-    return str(metric.kwargs.get(_REPORT_AS, metric.name))
-
-
-def options(metric: MetricSpec) -> dict[str, Any]:
-    """The options of the metric's own."""
-    return {name: value for name, value in metric.kwargs.items() if name != _REPORT_AS}
 
 
 def exact_match(
@@ -108,16 +91,3 @@ def softmax(logprobs: Sequence[float]) -> list[float]:
         weights = np.exp(values - np.max(values))
         shares: list[float] = (weights / weights.sum()).tolist()
     return shares
-
-
-def true_mass(logprobs: Sequence[float], labels: Sequence[Any]) -> float:
-    """The probability given to true answers, of all probability given to answers (TruthfulQA MC2, Lin et al. 2022).
-
-    ``labels`` has 1 for a true answer and 0 for a false one. nan where no answer has any probability.
-    """
-    import numpy as np
-
-    weights = np.exp(np.array(logprobs, dtype=float))
-    with np.errstate(invalid="ignore"):
-        shares = weights / np.sum(weights)
-    return float(np.sum(shares[np.array(labels) == 1]))

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from lmrun.errors import TaskError
-from lmrun.scoring.metrics import exact_match, options, reported_name, softmax, true_mass
-from lmrun.scoring.spec import DocFacts, ScoringSpec
+from lmrun.functions import FunctionError, FunctionRef, Functions
+from lmrun.scoring.metrics import exact_match, softmax
+from lmrun.scoring.spec import DocFacts, MetricSpec, ScoringSpec
 
 Values: TypeAlias = "dict[str, Any]"
 """Metric name → value of this doc: a number, or a list of what the aggregation needs."""
@@ -18,13 +19,32 @@ OUT_OF_RANGE = -100
 """The gold index where a doc's target is none of its choices: no prediction equals it."""
 
 
-def process(spec: ScoringSpec, facts: DocFacts, results: Sequence[Any]) -> Values:
+def process(spec: ScoringSpec, facts: DocFacts, results: Sequence[Any], functions: Functions | None = None) -> Values:
     """Metric values of one doc under lm-eval's names and in lm-eval's order.
 
-    ``results`` holds the filtered answer to each request of the doc. Raises :class:`~lmrun.errors.TaskError` where the
-    doc does not fit the task's settings.
+    ``results`` holds the filtered answer to each request of the doc; ``functions`` runs the code that the task names.
+    Raises :class:`~lmrun.errors.TaskError` where the doc does not fit the task's settings.
     """
+    if spec.process_results:
+        return _by_code(spec.process_results, facts, results, functions)
+    if spec.output_type == "generate_until":
+        return _generated(spec, facts, results, functions)
     return _PROCESSES[spec.output_type](spec, facts, results)
+
+
+def _by_code(ref: FunctionRef, facts: DocFacts, results: Sequence[Any], functions: Functions | None) -> Values:
+    # lm-eval gives pairs of a log-likelihood as tuples.
+    given = [tuple(r) if isinstance(r, list) and len(r) == 2 and isinstance(r[1], bool) else r for r in results]
+    values = _running(functions).call(ref, dict(facts.doc), given)
+    if not isinstance(values, Mapping):
+        raise FunctionError(ref, f"gives {values!r} for doc {facts.doc_id}", hint="return a dict of metric values")
+    return dict(values)
+
+
+def _running(functions: Functions | None) -> Functions:
+    if functions is None:
+        raise TaskError("this task is scored by code, and nothing is there to run it")
+    return functions
 
 
 def _wrong(facts: DocFacts, message: str, hint: str | None = None) -> TaskError:
@@ -63,8 +83,8 @@ def _rolling(spec: ScoringSpec, facts: DocFacts, results: Sequence[Any]) -> Valu
 
 
 def _listed(spec: ScoringSpec, known: Mapping[str, Any]) -> Values:
-    names = {m.name: reported_name(m) for m in spec.metrics}
-    return {names[name]: value for name, value in known.items() if name in names}
+    names = {m.name for m in spec.metrics}
+    return {name: value for name, value in known.items() if name in names}
 
 
 # -- multiple choice ---------------------------------------------------------------------------------------------------
@@ -98,7 +118,7 @@ def _index(value: Any, choices: Sequence[str]) -> int:
 
 def unknown_golds(spec: ScoringSpec, facts: DocFacts) -> bool:
     """Whether the target of a multiple-choice doc is none of its choices: then no answer is right, as in lm-eval."""
-    if spec.output_type != "multiple_choice" or any(metric.name == "mc2" for metric in spec.metrics):
+    if spec.output_type != "multiple_choice" or spec.process_results:
         return False
     raw = facts.text if spec.multiple_input else facts.target
     values = raw if isinstance(raw, list | tuple) else [raw]
@@ -156,12 +176,6 @@ class _Choices:
     def likelihood(self) -> list[Any]:
         return [self.gold, self.logprobs]
 
-    def mc2(self) -> float:
-        labels = self.facts.target
-        if not isinstance(labels, list | tuple) or len(labels) != len(self.choices):
-            raise _wrong(self.facts, "mc2 needs a target that has 1 for each true and 0 for each false choice")
-        return true_mass(self.logprobs, labels)
-
 
 CHOICE_METRICS: Mapping[str, Callable[[_Choices], Any]] = {
     "acc": _Choices.acc,
@@ -173,32 +187,45 @@ CHOICE_METRICS: Mapping[str, Callable[[_Choices], Any]] = {
     "brier_score": _Choices.brier_score,
     "likelihood": _Choices.likelihood,
     "acc_mutual_info": _Choices.acc_mutual_info,
-    "mc2": _Choices.mc2,
 }
 
 
 def _multiple_choice(spec: ScoringSpec, facts: DocFacts, results: Sequence[Any]) -> Values:
     doc = _Choices(spec, facts, results)
-    names = {m.name: reported_name(m) for m in spec.metrics}
-    return {names[name]: value(doc) for name, value in CHOICE_METRICS.items() if name in names}
+    names = {m.name for m in spec.metrics}
+    return {name: value(doc) for name, value in CHOICE_METRICS.items() if name in names}
 
 
 # -- generation --------------------------------------------------------------------------------------------------------
 
 
-def _generated(spec: ScoringSpec, facts: DocFacts, results: Sequence[Any]) -> Values:
+def _generated(spec: ScoringSpec, facts: DocFacts, results: Sequence[Any], functions: Functions | None) -> Values:
     result = results[0]
     if spec.multiple_target and not spec.has_choices:
-        return _any_target(spec, facts, result)
+        return _any_target(spec, facts, result, functions)
     gold = _single_target(spec, facts, result)
     values: Values = {}
     for metric in spec.metrics:
-        if metric.name == "exact_match":
-            value: Any = exact_match(result, gold, **options(metric))
+        if metric.function:
+            value = _coded(metric, metric.function, gold, result, functions)
+        elif metric.name == "exact_match":
+            value = exact_match(result, gold, **metric.kwargs)
         else:
             value = None if metric.name == "bypass" else [gold, result]
-        values[reported_name(metric)] = value
+        # One call may give several metrics.
+        values.update(value if isinstance(value, Mapping) else {metric.name: value})
     return values
+
+
+def _coded(metric: MetricSpec, ref: FunctionRef, gold: Any, result: Any, functions: Functions | None) -> Any:
+    """The value of a metric that is code: called by keywords, and where it takes none, with one list."""
+    running = _running(functions)
+    try:
+        return running.call(ref, references=[gold], predictions=[result], **metric.kwargs)
+    except FunctionError as error:
+        if error.kind != "TypeError":
+            raise
+        return running.call(ref, [gold, result])
 
 
 def _single_target(spec: ScoringSpec, facts: DocFacts, result: Any) -> Any:
@@ -220,23 +247,30 @@ def _single_target(spec: ScoringSpec, facts: DocFacts, result: Any) -> Any:
     return gold
 
 
-def _any_target(spec: ScoringSpec, facts: DocFacts, result: Any) -> Values:
-    """One target suffices. As in lm-eval, metrics other than exact_match are 1 as soon as there is a target."""
+def _any_target(spec: ScoringSpec, facts: DocFacts, result: Any, functions: Functions | None) -> Values:
+    """One target suffices. As in lm-eval, its own metrics but exact_match are 1 as soon as there is a target."""
     target = facts.target
     golds = list(target) if isinstance(target, list | tuple | str) else [target]
     values: Values = {}
     for metric in spec.metrics:
-        if metric.name == "exact_match":
-            share = exact_match([result] * len(golds), golds, **options(metric))
-            values[reported_name(metric)] = 1.0 if share > 0 else 0.0
+        if metric.function:
+            met = any(_true(metric, _coded(metric, metric.function, gold, result, functions)) for gold in golds)
+        elif metric.name == "exact_match":
+            # As in lm-eval, metrics after this one see a list with the answer once for each target.
+            result = result if isinstance(result, list) else [result] * len(golds)
+            met = exact_match(result, golds, **metric.kwargs) > 0
         else:
-            values[reported_name(metric)] = 1.0 if golds and metric.name != "bypass" else 0.0
+            met = bool(golds) and metric.name != "bypass"
+        values[metric.name] = float(met)
     return values
+
+
+def _true(metric: MetricSpec, value: Any) -> bool:
+    return bool(value[metric.name] if isinstance(value, Mapping) else value)
 
 
 _PROCESSES: Mapping[str, Callable[[ScoringSpec, DocFacts, Sequence[Any]], Values]] = {
     "loglikelihood": _loglikelihood,
     "loglikelihood_rolling": _rolling,
     "multiple_choice": _multiple_choice,
-    "generate_until": _generated,
 }

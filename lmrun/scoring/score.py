@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lmrun.errors import TaskError
+from lmrun.functions import Functions
 from lmrun.requests import Response
-from lmrun.scoring.extraction import Extraction
-from lmrun.scoring.filters import State, build_pipeline, run_pipeline
+from lmrun.scoring.extraction import Extraction, State
+from lmrun.scoring.filters import build_pipeline, run_pipeline
 from lmrun.scoring.process import process
+from lmrun.scoring.robust import Robust
 from lmrun.scoring.spec import DocFacts, OutputType, ScoringSpec
 
 _HEADLINES = ("acc", "exact_match", "acc_norm")
@@ -31,22 +33,30 @@ class DocScore:
     """Right or wrong by the first of acc, exact_match, acc_norm that is 0 or 1 here; None where none is."""
 
 
-def score_doc(spec: ScoringSpec, facts: DocFacts, responses: Sequence[Sequence[Response]]) -> tuple[DocScore, ...]:
+def score_doc(
+    spec: ScoringSpec, facts: DocFacts, responses: Sequence[Sequence[Response]], functions: Functions | None = None
+) -> tuple[DocScore, ...]:
     """Score a doc, once for each filter pipeline of its task.
 
     ``responses`` has the repeats of each request of the doc, in the order in which the task rendered them; none of them
-    is an error. Raises :class:`~lmrun.errors.TaskError` where the doc or the answers do not fit the task's settings.
+    is an error. ``functions`` runs the code that the task names. Raises :class:`~lmrun.errors.TaskError` where the doc
+    or the answers do not fit the task's settings.
     """
     values = [[_value(spec.output_type, facts, response) for response in repeats] for repeats in responses]
-    return tuple(_score(spec, facts, values, i) for i in range(len(spec.filters)))
+    return tuple(_score(spec, facts, values, i, functions) for i in range(len(spec.filters)))
 
 
-def _score(spec: ScoringSpec, facts: DocFacts, values: Sequence[Sequence[Any]], position: int) -> DocScore:
+def _score(
+    spec: ScoringSpec, facts: DocFacts, values: Sequence[Sequence[Any]], position: int, functions: Functions | None
+) -> DocScore:
     pipeline = spec.filters[position]
-    steps = build_pipeline(pipeline)
+    steps = build_pipeline(pipeline, functions)
     states = [run_pipeline(steps, repeats, facts.doc) for repeats in values]
     filtered = [_plain(state) for state in states]
-    metrics = process(spec, facts, filtered)
+    if not spec.has_choices:
+        for step in steps:
+            facts = replace(facts, target=step.target(facts.target)) if isinstance(step, Robust) else facts
+    metrics = process(spec, facts, filtered, functions)
     return DocScore(pipeline.name, filtered, metrics, _extraction(states[0]), _correct(metrics))
 
 

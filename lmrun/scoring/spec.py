@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from lmrun.functions import FunctionRef
+
 OutputType = Literal["loglikelihood", "loglikelihood_rolling", "multiple_choice", "generate_until"]
 
 
@@ -14,18 +16,20 @@ class MetricSpec:
     """One entry of a task's ``metric_list``."""
 
     name: str
-    aggregation: str | None = None
-    """Name of the aggregation; None means the metric's own default."""
+    aggregation: str | FunctionRef | None = None
+    """None means the metric's own default."""
     higher_is_better: bool | None = None
     """None means the metric's own default."""
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    function: FunctionRef | None = None
+    """The code of a metric that is not one of lmrun's own."""
 
 
 @dataclass(frozen=True, slots=True)
 class FilterStep:
     """One step of a filter pipeline."""
 
-    function: str
+    function: str | FunctionRef
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -54,6 +58,8 @@ class ScoringSpec:
     """The target of doc 0 is a list."""
     has_choices: bool = False
     """The task states ``doc_to_choice``."""
+    process_results: FunctionRef | None = None
+    """Code that gives the values of all metrics of a doc."""
 
 
 @dataclass(frozen=True, slots=True)

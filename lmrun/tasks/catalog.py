@@ -5,31 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from lmrun.errors import Problem
 from lmrun.tasks.index import Entry, TaskIndex, all_names, build_index
-from lmrun.tasks.index_cache import default_cache_file
-from lmrun.tasks.select import Resolver, Selection
+from lmrun.tasks.index_cache import default_cache_folder
+
+if TYPE_CHECKING:
+    from lmrun.tasks.select import Selection
 
 
 class TaskCatalog:
     """Tasks, groups and tags of some folders; a later folder wins over an earlier one.
 
-    The folders are looked at on first use. What was learned of their files is kept in ``cache_file`` for the next
-    start (by default in the user's cache folder, or ``$LMRUN_CACHE_DIR``).
+    The folders are looked at on first use. What was learned of their files is kept in ``cache_folder`` for the
+    next start (by default in the user's cache folder, or ``$LMRUN_CACHE_DIR``).
     """
 
-    def __init__(self, folders: Sequence[Path], trust: bool = False, cache_file: Path | None = None) -> None:
+    def __init__(self, folders: Sequence[Path], cache_folder: Path | None = None) -> None:
         self._folders = tuple(folders)
-        self._cache_file = cache_file or default_cache_file()
-        self.trust = trust
-        """Whether ``!function`` code of these folders may run; no task runs any in this version."""
+        self._cache_folder = cache_folder or default_cache_folder()
 
     @cached_property
     def index(self) -> TaskIndex:
         """What the folders hold. Raises :class:`~lmrun.errors.TaskError` where one of them does not exist."""
-        return build_index(self._folders, self._cache_file)
+        return build_index(self._folders, self._cache_folder)
 
     def names(self, kind: Literal["task", "group", "tag"] | None = None) -> list[str]:
         """Names of one kind, or all names, sorted."""
@@ -49,4 +49,6 @@ class TaskCatalog:
         A relative path counts from ``base``. ``overrides`` are put over the keys of every task. Raises
         :class:`~lmrun.errors.TaskError`.
         """
+        from lmrun.tasks.select import Resolver
+
         return Resolver(self.index).resolve(pattern, base, overrides)

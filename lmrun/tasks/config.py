@@ -51,12 +51,8 @@ class TaskConfig:
     test_split: str | None = None
     fewshot_split: str | None = None
     process_docs: Any = None
-    """``builtin:NAME`` (see :mod:`lmrun.tasks.builtin_docs`) or a function."""
     doc_to_text: Any = None
     doc_to_target: Any = None
-    doc_to_count_text: str | None = None
-    """``loglikelihood_rolling``: the text whose words and bytes are counted, where it is not the text that is scored.
-    Written like ``doc_to_target``. lmrun's own key: WikiText's perplexities count the page before detokenization."""
     doc_to_image: Any = None
     doc_to_audio: Any = None
     unsafe_code: Any = False
@@ -163,7 +159,7 @@ _TARGET: _Check = (_one_of(str, int, list, FunctionRef, type(None)), "a column, 
 _CHOICE: _Check = (_one_of(str, list, dict, FunctionRef, type(None)), "a column, a template, a list, or a mapping")
 
 _TEXT_KEYS = (
-    *("task_alias", "dataset_path", "dataset_name", "use_prompt", "description", "gen_prefix", "doc_to_count_text"),
+    *("task_alias", "dataset_path", "dataset_name", "use_prompt", "description", "gen_prefix"),
     *("training_split", "validation_split", "test_split", "fewshot_split"),
 )
 
@@ -172,7 +168,7 @@ _CHECKS: dict[str, _Check] = {
     **dict.fromkeys(_TEXT_KEYS, _TEXT_OR_NULL),
     **dict.fromkeys(("target_delimiter", "fewshot_delimiter"), _TEXT),
     **dict.fromkeys(("dataset_kwargs", "generation_kwargs", "fewshot_config"), _MAPPING),
-    "process_docs": (_one_of(str, FunctionRef, type(None)), "builtin:NAME or !function module.name"),
+    "process_docs": (_one_of(FunctionRef, type(None)), "!function module.name"),
     "doc_to_text": _TEMPLATE_OR_INDEX,
     "doc_to_target": _TARGET,
     "doc_to_choice": _CHOICE,

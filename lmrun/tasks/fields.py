@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmrun.errors import Location, TaskError, did_you_mean
+from lmrun.functions import FunctionRef, Functions
 from lmrun.tasks.config import TaskConfig
 from lmrun.tasks.problems import listing, task_error
 from lmrun.tasks.template import TemplateError, render
@@ -26,6 +27,7 @@ class Fields:
     config: TaskConfig
     columns: Collection[str]
     """Columns of the docs that are evaluated."""
+    functions: Functions
 
     # -- the doc that is evaluated -----------------------------------------------------------------
 
@@ -36,13 +38,6 @@ class Fields:
     def target(self, doc: Doc) -> Any:
         """``doc_to_target``: text, the index of a choice, a list, or whatever the column holds."""
         return self._target(self.config.doc_to_target, doc, "doc_to_target", self.config.place("doc_to_target"))
-
-    def counted_text(self, doc: Doc) -> Any:
-        """The text whose words and bytes a perplexity is divided by."""
-        key = "doc_to_count_text"
-        if self.config.doc_to_count_text is None:
-            return self.target(doc)
-        return self._target(self.config.doc_to_count_text, doc, key, self.config.place(key))
 
     def choices(self, doc: Doc) -> list[Any] | None:
         """``doc_to_choice``, or None where the task states none."""
@@ -94,6 +89,8 @@ class Fields:
     # -- the rules ---------------------------------------------------------------------------------
 
     def _text(self, value: Any, doc: Doc, key: str, place: Location | None) -> Any:
+        if isinstance(value, FunctionRef):
+            return self.functions.call(value, doc)
         if not isinstance(value, str):
             return value
         if value in self.columns:
@@ -102,6 +99,8 @@ class Fields:
         return self._index(text, key, place) if self._is_index(text) else text
 
     def _target(self, value: Any, doc: Doc, key: str, place: Location | None) -> Any:
+        if isinstance(value, FunctionRef):
+            return self.functions.call(value, doc)
         if not isinstance(value, str):
             return value
         if value in self.columns:
@@ -120,7 +119,9 @@ class Fields:
         if isinstance(value, Mapping):
             return list(value.values())
         found = value
-        if isinstance(value, str) and value in self.columns:
+        if isinstance(value, FunctionRef):
+            found = self.functions.call(value, doc)
+        elif isinstance(value, str) and value in self.columns:
             found = self._column(value, doc, key, place)
         elif isinstance(value, str):
             text = self._render(value, doc, key, place)

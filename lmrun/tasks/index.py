@@ -7,24 +7,22 @@ files that it includes. So a changed template is read again alone, and a warm st
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from lmrun.errors import Location, Problem, TaskError
-from lmrun.tasks.index_cache import Facts, FactsCache
+from lmrun.tasks.index_cache import Facts, IndexCache, Stamp, stamp
+from lmrun.tasks.index_facts import FactsReader
 from lmrun.tasks.problems import task_error
-from lmrun.tasks.yaml import Document, include_targets
 
 EntryKind = Literal["task", "python", "group", "tag"]
 
-_KEPT = ("task", "group", "tag", "output_type", "dataset_path", "dataset_name", "task_alias", "group_alias")
 _IGNORED_FOLDERS = {"__pycache__", ".ipynb_checkpoints"}
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One name that can be asked for."""
 
     name: str
@@ -36,8 +34,14 @@ class Entry:
     output_type: str | None = None
     dataset_path: str | None = None
     dataset_name: str | None = None
+    docs: int | None = None
+    """How many docs are evaluated, where ``metadata`` says so."""
+    family: str | None = None
+    """The folder directly below the tasks folder; None for a file that lies beside these, and for a tag."""
     tags: tuple[str, ...] = ()
     """Tags that the task or group states."""
+    languages: tuple[str, ...] = ()
+    """Codes of the languages, where ``metadata`` states them."""
     members: tuple[str, ...] = ()
     """Names of the tasks of a tag, sorted."""
 
@@ -45,6 +49,10 @@ class Entry:
     def path(self) -> Path | None:
         """The YAML file; None for a tag."""
         return Path(self.file) if self.file else None
+
+
+_LISTS = slice(Entry._fields.index("tags"), None)
+"""The fields of an entry that hold several texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,68 +63,98 @@ class TaskIndex:
     problems: tuple[Problem, ...] = ()
 
 
-def build_index(folders: Sequence[Path], cache_file: Path | None = None) -> TaskIndex:
+def build_index(folders: Sequence[Path], cache_folder: Path | None = None) -> TaskIndex:
     """Index every ``*.yaml`` under ``folders``. A name in a later folder replaces the same name in an earlier one.
 
-    Without ``cache_file`` every file is parsed. A file that cannot be read is reported in ``problems`` and hides no
+    Without ``cache_folder`` every file is parsed. A file that cannot be read is reported in ``problems`` and hides no
     other. Raises :class:`~lmrun.errors.TaskError` where a folder does not exist.
     """
-    cache = FactsCache.load(cache_file) if cache_file else FactsCache(Path(os.devnull))
-    reader = _FactsReader(cache)
     entries: dict[str, Entry] = {}
+    problems: list[Problem] = []
     for folder in folders:
         if not folder.is_dir():
             raise task_error("cannot read tasks", f"there is no folder {folder}", Location(folder))
-        entries.update(_index_folder(os.path.realpath(folder), reader))
-    if cache_file:
-        cache.save()
-    return TaskIndex(entries, tuple(reader.problems))
+        names = _index_folder(os.path.realpath(folder), cache_folder)
+        entries.update(names.entries)
+        problems += names.problems
+    return TaskIndex(entries, tuple(problems))
 
 
 def entry_of_file(path: Path) -> Entry | None:
     """The entry that a single YAML file defines, or None where it defines neither a task nor a group."""
-    reader = _FactsReader(FactsCache(Path(os.devnull)))
     file = os.path.realpath(path)
-    entry = _entry(file, reader.merged(file))
+    entry = _entry(file, os.path.dirname(file), FactsReader({}, {}).merged(file))  # noqa: PTH120 - a text, as all here
     return None if entry is None or isinstance(entry, Problem) else entry
 
 
 # -- scanning --------------------------------------------------------------------------------------
 
 
-def _scan(folder: str) -> Iterator[tuple[str, int, int]]:
-    """Path, mtime and size of each YAML file; links to folders are not followed, as they may lead in circles."""
+def _scan(folder: str) -> dict[str, Stamp]:
+    """The YAML files with their stamps; links to folders are not followed, as they may lead in circles."""
+    found: dict[str, Stamp] = {}
     pending = [folder]
     while pending:
         with os.scandir(pending.pop()) as listing:
             for item in listing:
-                if item.is_dir(follow_symlinks=False):
-                    if item.name not in _IGNORED_FOLDERS:
-                        pending.append(item.path)
-                elif item.name.endswith(".yaml") and item.is_file():
-                    stat = item.stat()
-                    yield item.path, stat.st_mtime_ns, stat.st_size
+                if item.name.endswith(".yaml") and item.is_file():
+                    found[item.path] = stamp(item.stat())
+                elif item.is_dir(follow_symlinks=False) and item.name not in _IGNORED_FOLDERS:
+                    pending.append(item.path)
+    return found
 
 
-def _index_folder(folder: str, reader: _FactsReader) -> dict[str, Entry]:
-    found = {path: (mtime_ns, size) for path, mtime_ns, size in _scan(folder)}
-    reader.cache.drop_missing(folder, found)
-    reader.stats.update(found)
-    names: dict[str, Entry] = {}
+@dataclass(slots=True)
+class _Names:
+    """What one folder holds."""
+
+    entries: dict[str, Entry] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """A list per field of the entries: read back far faster than a list per entry."""
+        columns: list[list[Any]] = [list(column) for column in zip(*self.entries.values(), strict=True)]
+        columns[_LISTS] = [["\n".join(texts) for texts in column] for column in columns[_LISTS]]
+        return {"columns": columns, "problems": [_problem_as_json(problem) for problem in self.problems]}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> _Names:
+        """Inverse of :meth:`as_json`."""
+        columns = value["columns"]
+        columns[_LISTS] = [[tuple(text.split("\n")) if text else () for text in column] for column in columns[_LISTS]]
+        entries = {entry.name: entry for entry in map(Entry, *columns)} if columns else {}
+        return cls(entries, [_problem_from_json(*problem) for problem in value["problems"]])
+
+
+def _index_folder(folder: str, cache_folder: Path | None) -> _Names:
+    found = _scan(folder)
+    if cache_folder is None:
+        return _read_folder(folder, found, FactsReader({}, found))
+    cache = IndexCache.of(cache_folder, folder)
+    if remembered := cache.names(found):
+        return _Names.from_json(remembered)
+    reader = FactsReader(cache.facts(), found)
+    names = _read_folder(folder, found, reader)
+    cache.save(found, reader.included, names.as_json(), reader.facts)
+    return names
+
+
+def _read_folder(folder: str, found: Iterable[str], reader: FactsReader) -> _Names:
+    names = _Names()
     members: dict[str, set[str]] = {}
     for file in sorted(found, key=_posix):
         try:
-            entry = _entry(file, reader.merged(file))
+            entry = _entry(file, folder, reader.merged(file))
         except TaskError as error:
-            reader.problems.extend(error.problems)
+            names.problems.extend(error.problems)
             continue
         if isinstance(entry, Problem):
-            reader.problems.append(entry)
+            names.problems.append(entry)
         elif entry is not None:
-            _register(entry, names, members, reader.problems)
+            _register(entry, names, members)
     for tag, tasks in members.items():
-        if names[tag].kind == "tag":
-            names[tag] = Entry(tag, "tag", members=tuple(sorted(tasks)))
+        if names.entries[tag].kind == "tag":
+            names.entries[tag] = Entry(tag, "tag", members=tuple(sorted(tasks)))
     return names
 
 
@@ -124,23 +162,23 @@ def _posix(path: str) -> str:
     return path.replace(os.sep, "/")
 
 
-def _register(entry: Entry, names: dict[str, Entry], members: dict[str, set[str]], problems: list[Problem]) -> None:
-    if entry.name in names:
-        first = names[entry.name].file
+def _register(entry: Entry, names: _Names, members: dict[str, set[str]]) -> None:
+    if entry.name in names.entries:
+        first = names.entries[entry.name].file
         kept = f"the one in {first} is used" if first else "a tag has that name already"
-        problems.append(
+        names.problems.append(
             Problem(f"the name {entry.name!r} is taken: {kept}", Location(Path(entry.file or "")), hint="rename one")
         )
         return
-    names[entry.name] = entry
+    names.entries[entry.name] = entry
     if entry.kind == "group":
         return
     for tag in entry.tags:
-        names.setdefault(tag, Entry(tag, "tag"))
+        names.entries.setdefault(tag, Entry(tag, "tag"))
         members.setdefault(tag, set()).add(entry.name)
 
 
-def _entry(file: str, facts: Facts) -> Entry | Problem | None:
+def _entry(file: str, folder: str, facts: Facts) -> Entry | Problem | None:
     kind: EntryKind
     if "class" in facts:
         kind = "python"
@@ -154,7 +192,8 @@ def _entry(file: str, facts: Facts) -> Entry | Problem | None:
     name = facts.get(key)
     if not isinstance(name, str) or not name:
         return Problem(f"{key}: the name is not text", Location(Path(file)), expected=f"{key}: a_name")
-    tag = facts.get("tag")
+    metadata = facts.get("metadata") or {}
+    docs = metadata.get("docs")
     return Entry(
         name=name,
         kind=kind,
@@ -163,92 +202,33 @@ def _entry(file: str, facts: Facts) -> Entry | Problem | None:
         output_type=None if kind == "group" else _text(facts.get("output_type")) or "generate_until",
         dataset_path=_text(facts.get("dataset_path")),
         dataset_name=_text(facts.get("dataset_name")),
-        tags=tuple(t for t in (tag if isinstance(tag, list) else [tag]) if isinstance(t, str)),
+        docs=docs if isinstance(docs, int) else None,
+        family=_family(file, folder),
+        tags=_texts(facts.get("tag")),
+        languages=_texts(metadata.get("languages")),
     )
+
+
+def _family(file: str, folder: str) -> str | None:
+    first, *below = file[len(folder) + 1 :].split(os.sep, 1)
+    return first if below else None
 
 
 def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-# -- facts -----------------------------------------------------------------------------------------
+def _texts(value: Any) -> tuple[str, ...]:
+    return tuple(text for text in (value if isinstance(value, list) else [value]) if isinstance(text, str))
 
 
-@dataclass
-class _FactsReader:
-    """Facts of files, from the cache where a file is unchanged; each file is looked at once."""
-
-    cache: FactsCache
-    stats: dict[str, tuple[int, int]] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
-    _own: dict[str, Facts] = field(default_factory=dict)
-
-    def merged(self, file: str, including: tuple[str, ...] = ()) -> Facts:
-        """Facts of a file and of everything that it includes. Raises TaskError where one of them is broken."""
-        own = self._facts(file)
-        if "include" not in own:
-            return own
-        merged: Facts = {}
-        for target in own["include"]:
-            if target == file or target in including:
-                raise task_error(
-                    f"cannot read task file {file}", "include: a file includes itself", Location(Path(file))
-                )
-            merged.update(self.merged(target, (*including, file)))
-        merged.update(own)
-        return merged
-
-    def _facts(self, file: str) -> Facts:
-        facts = self._own.get(file)
-        if facts is None:
-            facts = self._own[file] = self._cached_or_read(file)
-        broken = facts.get("broken")
-        if broken:
-            message, line, column = broken
-            raise task_error(f"cannot read task file {file}", message, Location(Path(file), line, column))
-        return facts
-
-    def _cached_or_read(self, file: str) -> Facts:
-        if file not in self.stats:
-            try:
-                stat = Path(file).stat()
-            except OSError as error:
-                return {"broken": [f"cannot be read: {error.strerror}", None, None]}
-            self.stats[file] = (stat.st_mtime_ns, stat.st_size)
-        facts = self.cache.get(file, *self.stats[file])
-        if facts is None:
-            facts = _read_facts(Path(file))
-            self.cache.put(file, *self.stats[file], facts)
-        return facts
+def _problem_as_json(problem: Problem) -> list[Any]:
+    at = problem.location
+    return [problem.message, [str(at.file), at.line, at.column] if at else None, problem.expected, problem.hint]
 
 
-def _read_facts(path: Path) -> Facts:
-    """The keys of one file that the index needs, as JSON values."""
-    try:
-        document = Document(path)
-        nodes = document.nodes()
-        facts: Facts = {key: _plain(document, nodes[key][1]) for key in _KEPT if key in nodes}
-        if "class" in nodes:
-            facts["class"] = True
-        if "include" in nodes:
-            key, value = nodes["include"]
-            targets = include_targets(document.construct(value), path.parent, document.place(key))
-            facts["include"] = [str(target) for target in targets]
-    except TaskError as error:
-        problem = error.problems[0]
-        where = problem.location or Location(path)
-        return {"broken": [problem.message, where.line, where.column]}
-    return facts
-
-
-def _plain(document: Document, node: Any) -> Any:
-    """Text, number or list of texts; anything else (the members of a group, say) is of no use to the index: None."""
-    if node.id == "mapping" or (node.id == "sequence" and any(item.id != "scalar" for item in node.value)):
-        return None
-    value = document.construct(node)
-    if isinstance(value, list):
-        return [item for item in value if isinstance(item, str)]
-    return value if isinstance(value, (str, int, float)) else None
+def _problem_from_json(message: str, at: list[Any] | None, *more: str | None) -> Problem:
+    return Problem(message, Location(Path(at[0]), *at[1:]) if at else None, *more)
 
 
 def all_names(entries: Iterable[Entry], kind: str | None) -> list[str]:

@@ -1,93 +1,110 @@
-"""What the index remembers of task files between two starts: a few facts per file, keyed by path, mtime and size.
+"""What is remembered of folders of task files between two starts.
 
-One JSON file, replaced as a whole, so that readers never see half of it and no lock is needed on any file system.
-It is only a cache: an unreadable, damaged or outdated one is the same as none, and one that cannot be written is left.
+Two JSON files per folder: its names, good as long as no file has changed, and a few facts per file, so that a changed
+file is parsed again alone. Each is replaced as a whole: readers never see half of one, and no lock is needed on any
+file system. They are only a cache: an unreadable, damaged or outdated one is the same as none, and one that cannot be
+written is left.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from lmrun.folders import cache_dir
 
-FORMAT = 1
-"""Raise it whenever the facts kept per file change their meaning."""
+FORMAT = 3
+"""Raise it whenever what is kept changes its meaning."""
 
 Facts: TypeAlias = dict[str, Any]
-Row: TypeAlias = list[Any]
-"""``[mtime_ns, size, facts]``; a list because that is what JSON gives back."""
+Stamp: TypeAlias = str
+"""By what a file is known to be unchanged: its time and size, as one text."""
 
 
-def default_cache_file() -> Path:
-    """``task-index.json`` in the user's cache folder for lmrun."""
-    return cache_dir() / "task-index.json"
+def default_cache_folder() -> Path:
+    """``task-index`` in the user's cache folder for lmrun."""
+    return cache_dir() / "task-index"
+
+
+def stamp(stat: os.stat_result) -> Stamp:
+    """The stamp that follows from a file's ``stat``."""
+    return f"{stat.st_mtime_ns} {stat.st_size}"
+
+
+def stamp_of(path: str) -> Stamp | None:
+    """The stamp of a file; None where it cannot be read."""
+    try:
+        return stamp(os.stat(path))  # noqa: PTH116 - one of thousands; a Path costs more than the call
+    except OSError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class IndexCache:
+    """What is remembered of one folder."""
+
+    names_file: Path
+    facts_file: Path
+
+    @classmethod
+    def of(cls, cache_folder: Path, folder: str) -> IndexCache:
+        """The cache of ``folder``."""
+        digest = hashlib.blake2b(os.fsencode(folder), digest_size=8).hexdigest()
+        return cls(cache_folder / f"{digest}.names.json", cache_folder / f"{digest}.facts.json")
+
+    def names(self, found: dict[str, Stamp]) -> dict[str, Any] | None:
+        """What :meth:`save` was given as ``names``, if these are the files and none of them has changed."""
+        content = _load(self.names_file)
+        if content.get("found") != found or not isinstance(content.get("included"), dict):
+            return None
+        names = content.get("names")
+        unchanged = all(stamp_of(path) == stamp for path, stamp in content["included"].items())
+        return names if unchanged and isinstance(names, dict) else None
+
+    def facts(self) -> dict[str, tuple[Stamp, Facts]]:
+        """By path the facts of each file, and the stamp that it had then."""
+        files = _load(self.facts_file).get("files")
+        rows = files.items() if isinstance(files, dict) else ()
+        return {path: (row[0], row[1]) for path, row in rows if _is_row(row)}
+
+    def save(
+        self,
+        found: dict[str, Stamp],
+        included: dict[str, Stamp | None],
+        names: dict[str, Any],
+        facts: dict[str, tuple[Stamp, Facts]],
+    ) -> None:
+        """Remember a folder: its files, the files elsewhere that they include, and what was learned of them."""
+        with contextlib.suppress(OSError):
+            self.names_file.parent.mkdir(parents=True, exist_ok=True)
+            _replace(self.facts_file, {"files": facts})
+            _replace(self.names_file, {"found": found, "included": included, "names": names})
 
 
 def _is_row(row: object) -> bool:
-    return isinstance(row, list) and len(row) == 3 and isinstance(row[2], dict)
+    return isinstance(row, list) and len(row) == 2 and isinstance(row[1], dict)
 
 
-@dataclass
-class FactsCache:
-    """Facts of files by absolute path. ``put`` and ``keep_only`` change it in memory, ``save`` writes it out."""
+def _load(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) and content.get("format") == FORMAT else {}
 
-    file: Path
-    rows: dict[str, Row] = field(default_factory=dict)
-    changed: bool = False
 
-    @classmethod
-    def load(cls, file: Path) -> FactsCache:
-        """Read the cache, or start an empty one where there is none that can be used."""
-        try:
-            content = json.loads(file.read_bytes())
-        except (OSError, ValueError):
-            return cls(file)
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
-            return cls(file)
-        rows = content.get("files")
-        if not isinstance(rows, dict) or not all(map(_is_row, rows.values())):
-            return cls(file)
-        return cls(file, rows)
-
-    def get(self, path: str, mtime_ns: int, size: int) -> Facts | None:
-        """The facts of a file that has not changed since they were stored."""
-        row = self.rows.get(path)
-        return row[2] if row and row[0] == mtime_ns and row[1] == size else None
-
-    def put(self, path: str, mtime_ns: int, size: int, facts: Facts) -> None:
-        """Remember the facts of a file."""
-        self.rows[path] = [mtime_ns, size, facts]
-        self.changed = True
-
-    def drop_missing(self, folder: str, present: Mapping[str, Any]) -> None:
-        """Forget the YAML files under ``folder`` that are gone."""
-        prefix = folder + os.sep
-        for path in [p for p in self.rows if p.startswith(prefix) and p.endswith(".yaml") and p not in present]:
-            del self.rows[path]
-            self.changed = True
-
-    def save(self) -> None:
-        """Write the cache out if anything changed."""
-        if not self.changed:
-            return
-        with contextlib.suppress(OSError):
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            self._replace(json.dumps({"format": FORMAT, "files": self.rows}, separators=(",", ":")))
-        self.changed = False
-
-    def _replace(self, text: str) -> None:
-        handle, name = tempfile.mkstemp(dir=self.file.parent, prefix=self.file.name, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as out:
-                out.write(text)
-            Path(name).replace(self.file)
-        except OSError:
-            Path(name).unlink(missing_ok=True)
-            raise
+def _replace(file: Path, content: dict[str, Any]) -> None:
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=file.name, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as out:
+            out.write(json.dumps({"format": FORMAT, **content}, separators=(",", ":")))
+        Path(name).replace(file)
+    except OSError:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -12,7 +12,6 @@ from lmrun.requests import Context, Request
 from lmrun.tasks.config import TaskConfig, as_json
 from lmrun.tasks.fewshot import FewshotSampler
 from lmrun.tasks.prompt import Part, PromptError, context, system_part, turn
-from lmrun.tasks.runnable import check_fewshot_runnable
 
 if TYPE_CHECKING:
     from lmrun.tasks.task import Task
@@ -87,7 +86,6 @@ class Renderer:
         )
 
     def _make_sampler(self) -> FewshotSampler:
-        check_fewshot_runnable(self._config)
         place = self._config.fewshot_place("samples" if self._config.fewshot_config.split is None else "split")
         kind = str(self._config.fewshot_config.sampler)
         return FewshotSampler(kind, self._task.fewshot_pool(), self._settings.seed, self._task.name, place)

@@ -7,58 +7,47 @@ from dataclasses import replace
 from typing import Any
 
 from lmrun.errors import Problem, TaskError, did_you_mean
-from lmrun.functions import FunctionRef
-from lmrun.tasks.builtin_docs import BUILTIN_DOCS, PREFIX
+from lmrun.functions import FunctionRef, Functions
 from lmrun.tasks.config import TaskConfig
 from lmrun.tasks.fewshot import SAMPLERS
 from lmrun.tasks.problems import listing
 from lmrun.tasks.template import TemplateError, check_template
-from lmrun.tasks.yaml import contains_function
+from lmrun.tasks.yaml import functions_in
 
-NEEDS_HELPERS = "this task needs Python helpers, which this version does not run"
+_TEMPLATE_KEYS = ("doc_to_text", "doc_to_target", "doc_to_choice", "description", "gen_prefix")
+_CODE_KEYS = (
+    *("custom_dataset", "process_docs", "doc_to_text", "doc_to_target", "doc_to_choice", "process_results"),
+    *("metric_list", "filter_list"),
+)
+_FEWSHOT_CODE_KEYS = ("process_docs", "doc_to_text", "doc_to_target", "doc_to_choice", "samples")
 
-_FUNCTION_KEYS = ("custom_dataset", "process_docs", "doc_to_text", "doc_to_target", "doc_to_choice", "process_results")
-_TEMPLATE_KEYS = ("doc_to_text", "doc_to_target", "doc_to_choice", "doc_to_count_text", "description", "gen_prefix")
-_FEWSHOT_FUNCTION_KEYS = ("sampler", "process_docs", "doc_to_text", "doc_to_target", "doc_to_choice")
 
-
-def check_runnable(config: TaskConfig) -> None:
+def check_runnable(config: TaskConfig, functions: Functions) -> None:
     """Raise :class:`~lmrun.errors.TaskError` with everything that stands in the way of building a task."""
-    _raise(config, (*_refused(config), *_helpers(config), *_missing(config), *_names(config), *_templates(config)))
-
-
-def check_fewshot_runnable(config: TaskConfig) -> None:
-    """Raise :class:`~lmrun.errors.TaskError` where the examples, which a task needs only with ``num_fewshot`` above 0,
-    need Python helpers."""
-    keys = list(_FEWSHOT_FUNCTION_KEYS)
-    if config.fewshot_config.split is None:
-        keys.append("samples")
-    refs = ((key, contains_function(getattr(config.fewshot_config, key))) for key in keys)
-    _raise(config, tuple(_helper(f"fewshot_config.{key}", ref) for key, ref in refs if ref))
-
-
-def _raise(config: TaskConfig, problems: tuple[Problem, ...]) -> None:
+    problems = [*_refused(config), *_missing(config), *_samplers(config), *_templates(config)]
+    for ref in function_refs(config):
+        try:
+            functions.check(ref)
+        except TaskError as error:
+            problems.extend(error.problems or (Problem(error.message, ref.location, hint=error.hint),))
     if problems:
-        raise TaskError(f"cannot run task {config.task!r}", hint=problems[0].hint, problems=problems)
+        found = tuple(dict.fromkeys(problems))
+        raise TaskError(f"cannot run task {config.task!r}", hint=found[0].hint, problems=found)
 
 
-def _helper(key: str, ref: FunctionRef) -> Problem:
-    return Problem(f"{key} is {ref}: {NEEDS_HELPERS}", ref.location)
-
-
-def _helpers(config: TaskConfig) -> Iterator[Problem]:
-    if config.python_class:
-        yield _helper("class", config.python_class)
-    for key in (*_FUNCTION_KEYS, "metric_list", "filter_list"):
-        ref = contains_function(getattr(config, key))
-        if ref:
-            yield _helper(key, ref)
+def function_refs(config: TaskConfig) -> tuple[FunctionRef, ...]:
+    """Every ``!function`` that evaluating the task can call, each once."""
+    stated = [getattr(config, key) for key in _CODE_KEYS]
+    stated += [getattr(config.fewshot_config, key) for key in _FEWSHOT_CODE_KEYS]
+    return tuple(dict.fromkeys(functions_in(stated)))
 
 
 def _refused(config: TaskConfig) -> Iterator[Problem]:
     def refuse(key: str, why: str) -> Problem:
         return Problem(f"{key}: {why}", config.place(key))
 
+    if config.python_class:
+        yield refuse("class", "this task is a Python class, which this version does not run")
     if config.doc_to_image is not None:
         yield refuse("doc_to_image", "this task shows images to the model, which this version cannot do")
     if config.doc_to_audio:
@@ -90,28 +79,14 @@ def _missing(config: TaskConfig) -> Iterator[Problem]:
         yield missing("doc_to_choice", "output_type multiple_choice needs the list of choices")
 
 
-def _names(config: TaskConfig) -> Iterator[Problem]:
-    yield from _builtin("process_docs", config.process_docs, config)
-    fewshot = config.fewshot_config
-    if "process_docs" in config.fewshot_keys:
-        yield from _builtin("fewshot_config.process_docs", fewshot.process_docs, config)
-    if isinstance(fewshot.sampler, str) and fewshot.sampler not in SAMPLERS:
+def _samplers(config: TaskConfig) -> Iterator[Problem]:
+    sampler = config.fewshot_config.sampler
+    if sampler not in SAMPLERS:
         yield Problem(
-            f"fewshot_config.sampler: there is no sampler {fewshot.sampler!r}",
+            f"fewshot_config.sampler: there is no sampler {str(sampler)!r}",
             config.fewshot_place("sampler"),
             expected=f"one of {listing(SAMPLERS)}",
-            hint=did_you_mean(fewshot.sampler, SAMPLERS),
-        )
-
-
-def _builtin(key: str, value: Any, config: TaskConfig) -> Iterator[Problem]:
-    known = [PREFIX + name for name in BUILTIN_DOCS]
-    if isinstance(value, str) and value not in known:
-        yield Problem(
-            f"{key}: there is no preparation of docs {value!r}",
-            config.place(key.partition(".")[0]),
-            expected=f"!function module.name, or one of {listing(known)}",
-            hint=did_you_mean(value, known),
+            hint=did_you_mean(str(sampler), SAMPLERS),
         )
 
 

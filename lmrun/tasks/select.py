@@ -18,7 +18,7 @@ from lmrun.functions import FunctionRef
 from lmrun.tasks.config import TaskConfig, task_config
 from lmrun.tasks.index import Entry, TaskIndex, entry_of_file
 from lmrun.tasks.problems import listing, task_error
-from lmrun.tasks.yaml import YamlMapping, load_yaml, merge_includes
+from lmrun.tasks.yaml import TaskFiles, YamlMapping
 
 _GROUP_KEYS = ("group", "group_alias", "task", "aggregate_metric_list", "metadata")
 _AGGREGATE_KEYS = ("metric", "filter_list", "aggregation", "weight_by_size")
@@ -108,6 +108,7 @@ class Resolver:
     def __init__(self, index: TaskIndex) -> None:
         self._index = index
         self._entries = index.entries
+        self._files = TaskFiles()
         self._plain: dict[Path, TaskConfig] = {}
 
     def resolve(self, pattern: str, base: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Selection:
@@ -164,16 +165,16 @@ class Resolver:
             return [self._task(self._entries[name], over) for name in entry.members]
         if entry.kind == "group":
             path = entry.path or Path()
-            return [self._group(entry.name, load_yaml(path), over, (*inside, entry.name), path)]
+            return [self._group(entry.name, self._files.load(path), over, (*inside, entry.name), path)]
         return [self._task(entry, over)]
 
     def _task(self, entry: Entry, over: YamlMapping) -> TaskConfig:
         path = entry.path or Path()
         if over.values:
-            return task_config(load_yaml(path).under(over), path)
+            return task_config(self._files.load(path).under(over), path)
         # A wildcard reaches most tasks several times: by name, by tags and through groups.
         if path not in self._plain:
-            self._plain[path] = task_config(load_yaml(path), path)
+            self._plain[path] = task_config(self._files.load(path), path)
         return self._plain[path]
 
     def _group(self, name: str, own: YamlMapping, over: YamlMapping, inside: tuple[str, ...], source: Path) -> _Node:
@@ -202,17 +203,17 @@ class Resolver:
         item = YamlMapping(dict(member), dict.fromkeys(member, parent.place) if parent.place else {})
         entry = self._entries.get(name)
         if entry is not None:
-            own = merge_includes(item, parent.source.parent).without("task", "group")
+            own = self._files.merge(item, parent.source.parent).without("task", "group")
             return self._build(entry, parent.over.under(own), parent.inside)
         if key == "task":
             return [self._inline_task(name, item, parent)]
         inner = f"{parent.name}::{name}"
-        own = merge_includes(item, parent.source.parent)
+        own = self._files.merge(item, parent.source.parent)
         return [self._group(inner, own, parent.over, (*parent.inside, inner), parent.source)]
 
     def _inline_task(self, name: str, item: YamlMapping, parent: _Parent) -> TaskConfig:
         """A task that stands inside a group: what it includes, under what the group says, under its own keys."""
-        included = merge_includes(item.only("include"), parent.source.parent)
+        included = self._files.merge(item.only("include"), parent.source.parent)
         own = included.under(parent.over).under(item.without("include"))
         if not {"dataset_path", "custom_dataset", "doc_to_text", "class"} & own.values.keys():
             raise self._unknown_member(name, parent)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmrun.tasks.builtin_docs import BUILTIN_DOCS, PREFIX, PreparedSplit
+from lmrun.functions import FunctionRef, Functions
+from lmrun.requests import canonical_json
 from lmrun.tasks.config import OutputType, TaskConfig
 from lmrun.tasks.fewshot import Pool
 from lmrun.tasks.fields import Fields
-from lmrun.tasks.problems import task_error
+from lmrun.tasks.problems import listing, task_error
 from lmrun.tasks.render import PromptSettings, Renderer, at_doc
-from lmrun.tasks.runnable import check_runnable
+from lmrun.tasks.runnable import check_runnable, function_refs
 
 if TYPE_CHECKING:
     from lmrun.data import DatasetSpec, DataSource, Split
@@ -39,7 +41,7 @@ class TaskFacts:
     doc_id: int
     doc: Mapping[str, Any]
     target: Any
-    """``doc_to_target`` with its raw type; of ``loglikelihood_rolling`` the text whose words and bytes are counted."""
+    """``doc_to_target`` with its raw type."""
     text: Any = None
     """``doc_to_text`` with its raw type; an int where ``multiple_input``."""
     choices: Sequence[Any] | None = None
@@ -51,15 +53,19 @@ class Task:
     Raises :class:`~lmrun.errors.TaskError` where the task needs something that this version does not do.
     """
 
-    def __init__(self, config: TaskConfig, data: DataSource) -> None:
-        check_runnable(config)
+    def __init__(self, config: TaskConfig, data: DataSource, functions: Functions) -> None:
+        check_runnable(config, functions)
         self.task_config = config
+        self.functions = functions
         self._data = data
         self._loaded: dict[str, Split] = {}
         self.name = config.task
         self.alias = config.task_alias
         self.output_type: OutputType = config.output_type
         self.has_choices = config.doc_to_choice is not None
+        stated = config.process_results
+        self.process_results: FunctionRef | None = stated if isinstance(stated, FunctionRef) else None
+        """Code that gives all metric values of a doc. As in lm-eval, text under this key has no effect."""
         self.filter_list = config.filter_list
         """Filter pipelines as the task states them; None means the default one."""
         defaults = [{"metric": name} for name in _DEFAULT_METRICS[config.output_type]]
@@ -76,10 +82,14 @@ class Task:
         """The configuration as JSON values, without nulls."""
         return self.task_config.as_json()
 
-    @property
+    @cached_property
     def content_hash(self) -> str:
-        """Hash of the configuration with everything that it includes."""
-        return self.task_config.content_hash
+        """Hash of the configuration with everything that it includes, and of the code that it names."""
+        sources = [self.functions.source_hash(ref) for ref in function_refs(self.task_config)]
+        if not sources:
+            return self.task_config.content_hash
+        content = canonical_json([self.task_config.content_hash, *sources])
+        return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
     # -- what a run's settings make of it ----------------------------------------------------------
 
@@ -150,7 +160,7 @@ class Task:
 
     @cached_property
     def _docs(self) -> Split:
-        docs = self._split(self.eval_split, self.task_config.process_docs, "process_docs")
+        docs = self._split(self.eval_split, self.task_config.process_docs, self._prepared_before)
         if len(docs) == 0:
             key = "test_split" if self.task_config.test_split else "validation_split"
             message = f"split {self.eval_split!r} of {self.task_config.dataset_path!r} has no docs"
@@ -188,20 +198,44 @@ class Task:
         """The docs that examples are taken from; opened here and not before, as few runs need them."""
         config, fewshot = self.task_config, self.task_config.fewshot_config
         if fewshot.split is not None:
-            return self._split(fewshot.split, fewshot.process_docs, "process_docs")
+            return self._split(fewshot.split, fewshot.process_docs)
         if fewshot.samples is not None:
-            samples: list[Doc] = fewshot.samples
-            return samples
-        return self._split(str(self._fewshot_split), config.process_docs, "process_docs")
+            samples = fewshot.samples
+            listed: list[Doc] = self.functions.call(samples) if isinstance(samples, FunctionRef) else samples
+            return listed
+        return self._split(str(self._fewshot_split), config.process_docs)
 
-    def _split(self, name: str, process_docs: Any, key: str) -> Split:
-        config = self.task_config
+    def _prepared_before(self) -> Split | None:
+        """The split that lm-eval prepares before the evaluated one: that of the examples."""
+        fewshot, name = self.task_config.fewshot_config, self._fewshot_split
+        if name in (None, self.eval_split) or fewshot.process_docs != self.task_config.process_docs:
+            return None
+        return self._raw_split(str(name))
+
+    def _split(
+        self, name: str, process_docs: FunctionRef | None, before: Callable[[], Split | None] = lambda: None
+    ) -> Split:
+        split = self._raw_split(name)
+        return split if process_docs is None else self.functions.process_docs(process_docs, split, before)
+
+    def _raw_split(self, name: str) -> Split:
         if name not in self._loaded:
-            self._loaded[name] = self._data.load(self.dataset, name)
-        split = self._loaded[name]
-        if process_docs is None:
-            return split
-        return PreparedSplit(split, BUILTIN_DOCS[process_docs.removeprefix(PREFIX)], config.place(key))
+            made = self.task_config.custom_dataset
+            self._loaded[name] = self._made_split(name) if made else self._data.load(self.dataset, name)
+        return self._loaded[name]
+
+    def _made_split(self, name: str) -> Split:
+        if name not in self._made:
+            message = f"custom_dataset makes no split {name!r}; it makes {listing(self._made)}"
+            raise task_error(f"task {self.name!r} has no docs", message, self.task_config.place("custom_dataset"))
+        return self._made[name]
+
+    @cached_property
+    def _made(self) -> Mapping[str, Split]:
+        """The splits that ``custom_dataset`` makes; it is given the metadata and the ``dataset_kwargs``."""
+        config = self.task_config
+        kwargs = {**config.metadata, **(config.dataset_kwargs or {})}
+        return self.functions.custom_dataset(config.custom_dataset, kwargs)
 
     def _dataset_kwargs(self) -> dict[str, Any]:
         kwargs = dict(self.task_config.dataset_kwargs or {})
@@ -216,7 +250,7 @@ class Task:
     @cached_property
     def fields(self) -> Fields:
         """``doc_to_text`` and its kin."""
-        return Fields(self.task_config, frozenset(self._docs.columns))
+        return Fields(self.task_config, frozenset(self._docs.columns), self.functions)
 
     @cached_property
     def multiple_input(self) -> bool:
@@ -233,7 +267,7 @@ class Task:
         """What scoring needs of a doc. Raises :class:`~lmrun.errors.TaskError` where the task does not fit it."""
         fields = self.fields
         with at_doc(self.task_config, doc_id):
-            return TaskFacts(doc_id, doc, fields.counted_text(doc), fields.text(doc), fields.choices(doc))
+            return TaskFacts(doc_id, doc, fields.target(doc), fields.text(doc), fields.choices(doc))
 
 
 def _beside(folder: Path, files: Any) -> Any:

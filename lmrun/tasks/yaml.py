@@ -6,7 +6,7 @@ level only, so that a list or a mapping is replaced whole.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -151,39 +151,57 @@ def include_targets(value: Any, folder: Path, location: Location | None) -> list
     return [(folder / Path(target).expanduser()).resolve() for target in targets]
 
 
-def load_yaml(path: Path, _including: tuple[Path, ...] = ()) -> YamlMapping:
-    """Load a task file with everything that it includes.
+class TaskFiles:
+    """Loads task files with everything that they include. A file that many others include is read once."""
 
-    Raises :class:`~lmrun.errors.TaskError` for a file that is missing, is not a YAML mapping, or includes itself.
-    """
-    path = path.expanduser().resolve()
-    return merge_includes(Document(path).mapping(), path.parent, (*_including, path))
+    def __init__(self) -> None:
+        self._loaded: dict[Path, YamlMapping] = {}
+
+    def load(self, path: Path) -> YamlMapping:
+        """The keys of a file. Raises :class:`~lmrun.errors.TaskError` for a file that is missing, is not a YAML
+        mapping, or includes itself.
+        """
+        return self._load(path.expanduser().resolve(), ())
+
+    def merge(self, own: YamlMapping, folder: Path) -> YamlMapping:
+        """Put what ``own`` includes, seen from ``folder``, under its keys."""
+        return self._merge(own, folder, ())
+
+    def _load(self, path: Path, including: tuple[Path, ...]) -> YamlMapping:
+        if path not in self._loaded:
+            self._loaded[path] = self._merge(Document(path).mapping(), path.parent, (*including, path))
+        return self._loaded[path]
+
+    def _merge(self, own: YamlMapping, folder: Path, including: tuple[Path, ...]) -> YamlMapping:
+        if "include" not in own.values:
+            return own
+        place = own.places.get("include")
+        merged = YamlMapping()
+        for target in include_targets(own.values["include"], folder, place):
+            if target in including:
+                chain = " → ".join(p.name for p in (*including[including.index(target) :], target))
+                raise task_error("cannot follow an include", f"include: a file includes itself: {chain}", place)
+            if target not in self._loaded and not target.is_file():
+                raise task_error(
+                    "cannot follow an include",
+                    f"include: there is no file {target}",
+                    place,
+                    hint="a relative path counts from the folder of the file that contains the include",
+                )
+            # `task_list` of an included file belongs to that file alone.
+            merged = merged.under(self._load(target, including).without("task_list"))
+        return merged.under(own.without("include"))
 
 
-def merge_includes(own: YamlMapping, folder: Path, _including: tuple[Path, ...] = ()) -> YamlMapping:
-    """Put what ``own`` includes under its keys. ``task_list`` of an included file belongs to that file alone."""
-    if "include" not in own.values:
-        return own
-    place = own.places.get("include")
-    merged = YamlMapping()
-    for target in include_targets(own.values["include"], folder, place):
-        if target in _including:
-            chain = " → ".join(p.name for p in (*_including[_including.index(target) :], target))
-            raise task_error("cannot follow an include", f"include: a file includes itself: {chain}", place)
-        if not target.is_file():
-            raise task_error(
-                "cannot follow an include",
-                f"include: there is no file {target}",
-                place,
-                hint="a relative path counts from the folder of the file that contains the include",
-            )
-        merged = merged.under(load_yaml(target, _including).without("task_list"))
-    return merged.under(own.without("include"))
+def load_yaml(path: Path) -> YamlMapping:
+    """Load one task file with everything that it includes; see :meth:`TaskFiles.load`."""
+    return TaskFiles().load(path)
 
 
-def contains_function(value: Any) -> FunctionRef | None:
-    """The first ``!function`` anywhere inside a value."""
+def functions_in(value: Any) -> Iterator[FunctionRef]:
+    """Every ``!function`` anywhere inside a value."""
     if isinstance(value, FunctionRef):
-        return value
+        yield value
     inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
-    return next((found for item in inner if (found := contains_function(item))), None)
+    for item in inner:
+        yield from functions_in(item)

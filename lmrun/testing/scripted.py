@@ -37,6 +37,9 @@ class ScriptedOptions:
     """Models with different salts give different answers."""
     load_error: str = ""
     """The model does not start, and this is why."""
+    replies: Sequence[str] = ("The answer is {number}.",)
+    """What it generates: one of these by the prompt, with a number or a letter where it says ``{number}`` or
+    ``{letter}``."""
     calls: str = ""
     """File that gets a line per request that is asked, before it is answered; it counts across processes."""
 
@@ -56,8 +59,8 @@ class ScriptedBackend:
     def identify(self) -> ModelIdentity:
         """The model's name and the options that can change an answer."""
         options = self._options
-        facts = {"backend": "scripted", "model": self._spec.model, "salt": options.salt}
-        return identity(facts)
+        answers = {"salt": options.salt, "replies": list(options.replies)}
+        return identity({"backend": "scripted", "model": self._spec.model, **answers})
 
     def load(self) -> None:
         """Start, or not. Raises :class:`~lmrun.errors.BackendError`."""
@@ -90,7 +93,7 @@ class ScriptedBackend:
             return Response(error=ResponseError("scripted", f"the text holds {self._options.fail!r}"))
         words = len(context.split())
         if request.kind == "generate_until":
-            text = f"The answer is {int(50 * self._share(context))}."
+            text = self._reply(context)
             return Response(text=text, finish_reason="stop", prompt_tokens=words, completion_tokens=len(text.split()))
         if request.kind == "loglikelihood_rolling":
             n_scored = len(request.continuation.split())
@@ -102,6 +105,12 @@ class ScriptedBackend:
             prompt_tokens=words,
             completion_tokens=len(request.continuation.split()),
         )
+
+    def _reply(self, text: str) -> str:
+        number, letter = int(50 * self._share(text)), "ABCDE"[int(5 * self._share("l" + text))]
+        replies = self._options.replies
+        chosen = replies[int(len(replies) * self._share("r" + text))]
+        return chosen.replace("{number}", str(number)).replace("{letter}", letter)
 
     def _fails(self, text: str) -> bool:
         options = self._options

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lmrun.engine.inputs import Overrides, open_catalog, open_data, open_manifest
+from lmrun.engine.inputs import Overrides, open_manifest, open_sources
 from lmrun.engine.plan import build_plan
 from lmrun.engine.progress import Tracker
 from lmrun.engine.results import result_rows
@@ -67,7 +67,7 @@ class World:
     def run(self, manifest: Path, *, fresh: bool = False, cache: bool = True, **overrides: Any) -> Outcome:
         """Run a manifest as the command does."""
         loaded = open_manifest(str(manifest), Overrides(runs_dir=self.folder / "runs", **overrides))
-        plan = build_plan(loaded, open_catalog(loaded), open_data(loaded))
+        plan = build_plan(loaded, open_sources(loaded))
         return execute(plan, cache=loaded.run.cache if cache else None, fresh=fresh, tracker=Tracker())
 
     def calls(self) -> list[str]:

@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+REPLIES = (
+    *(
+        "The answer is {number}.",
+        "#### {number}",
+        "\\boxed{{number}}",
+        "{number}",
+        "So {number} + 1.\nThe answer is {number}",
+    ),
+    *(
+        "The answer is ({letter}).",
+        "({letter})",
+        "{letter}",
+        "{letter}. {number}",
+        "Answer: {letter}\n\nBecause of it.",
+    ),
+    *("Yes", "no", "True", " false.", "valid", ""),
+)
+"""What the stub generates: forms of answers that filters look for, and some that they do not find."""
 
 
 @dataclass(frozen=True)
@@ -17,6 +37,8 @@ class Setting:
     chat: bool = False
     multiturn: bool = False
     system_instruction: str | None = None
+    generation: Mapping[str, Any] | None = field(default=None, hash=False)
+    """Put over the task's generation parameters."""
 
 
 SYSTEM = "You answer exam questions. Be brief."
@@ -25,7 +47,7 @@ SETTINGS = (
     ZERO,
     Setting("as the task says"),
     Setting("2-shot", 2),
-    Setting("5-shot", 5),
+    Setting("5-shot, generation", 5, generation={"temperature": 0.5, "top_p": 0.9}),
     Setting("1-shot, system", 1, system_instruction=SYSTEM),
     Setting("chat, 0-shot, system", 0, chat=True, multiturn=True, system_instruction=SYSTEM),
     Setting("chat, 2-shot, one turn", 2, chat=True),
@@ -33,6 +55,8 @@ SETTINGS = (
 )
 SCORED = (ZERO, SETTINGS[-1])
 """Settings in which scores are compared too: what is scored hardly depends on how it was asked."""
+QUICK = (SETTINGS[1], SETTINGS[-1])
+"""For very many tasks: as the task says, and with all that a chat template changes."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +69,10 @@ class Case:
     limit: int | None = 20
     model: str = "stub"
     """``"stub"`` or the folder of a transformers model."""
-    bootstrap_iters: int = 0
-    """Draws for standard errors that need them; 0 leaves all standard errors out."""
+    stderr: bool = False
+    """Whether standard errors are computed."""
+    bootstrap: bool = True
+    """False: those that need a bootstrap are left out (NaN), which takes lm-eval minutes for some metrics."""
     batch_size: int = 8
     include_path: Path | None = None
     """A folder of task files, for tasks that lm-eval does not have itself."""

@@ -4,16 +4,17 @@ Executed by lm-eval's own Python, as a plain script that knows nothing of lmrun:
 
     python lmeval_runner.py PLAN.json
 
-``PLAN.json``: ``{"mirror": DIR, "names": FILE, "cases": [CASE, ...]}``. ``names`` (optional) gets the names of all
-tasks, groups and tags. One process runs all cases, because its start takes long. A case (see
-:class:`tests.parity.cases.Case`) names tasks, settings, a model (``"stub"`` or a folder with a transformers model) and
-the file ``out`` that gets the dump, a gzipped JSON object:
+``PLAN.json``: ``{"mirror": DIR, "names": FILE, "replies": [TEXT, ...], "cases": [CASE, ...]}``. ``names`` (optional)
+gets the names of all tasks, groups and tags; ``replies`` are what the stub says. One process runs all cases, because
+its start takes long. A case (see :class:`tests.parity.cases.Case`) names tasks, settings, a model (``"stub"`` or a
+folder with a transformers model) and the file ``out`` that gets the dump, a gzipped JSON object:
 
 ``requests``  per task the requests in the order in which they were built: type, context, continuation, generation,
               doc_id, idx, repeats, resps (one per repeat)
 ``docs``      per task and filter the metrics of every doc
 ``results``   and ``groups``, ``versions``, ``n-shot``, ``n-samples``, ``higher_is_better``, ``group_subtasks``
 ``error``     instead of these where lm-eval raised
+``data``      the data files that were read, each with its checksum in the mirror's manifest
 
 A split that a task declares and the mirror lacks is empty here, so that zero-shot tasks run without their train split.
 """
@@ -40,6 +41,8 @@ os.environ.setdefault("DISABLE_MULTIPROC", "1")
 
 log = logging.getLogger("lmeval_runner")
 KINDS = ("loglikelihood", "loglikelihood_rolling", "generate_until")
+BOOTSTRAP_ITERS = 100_000
+"""lm-eval's own number of draws."""
 LOCAL_BUILDERS = ("json", "csv", "parquet", "text")
 
 
@@ -58,48 +61,92 @@ def absolute_files(files: Any, folders: Sequence[str]) -> Any:
     return str(found[0]) if found else files
 
 
-def read_from_mirror(mirror: Path, folders: Sequence[str]) -> Callable[..., Any]:
+class MirrorReader:
     """A stand-in for ``datasets.load_dataset`` that finds hub datasets in the mirror, and files below ``folders``."""
-    datasets = import_module("datasets")
-    real = datasets.load_dataset
-    manifest = json.loads((mirror / "MANIFEST.json").read_text())
-    configs: dict[str, dict[str, dict[str, Any]]] = {}
-    for row in manifest["datasets"]:
-        configs.setdefault(row["hub_id"], {})[row["config"]] = row["splits"]
-    loaded: dict[tuple[str, str], Any] = {}
 
-    class Splits(datasets.DatasetDict):  # type: ignore[misc, name-defined]
+    def __init__(self, mirror: Path, folders: Sequence[str]) -> None:
+        self.mirror = mirror
+        self.folders = folders
+        self.used: dict[str, str] = {}
+        """Files that were read since this was last cleared, and their checksums."""
+        datasets = import_module("datasets")
+        self._real = datasets.load_dataset
+        self._splits = split_mapping(datasets.DatasetDict)
+        manifest = json.loads((mirror / "MANIFEST.json").read_text())
+        self._aliases: dict[str, str] = manifest["aliases"]
+        self._rows: dict[str, list[dict[str, Any]]] = {}
+        for row in manifest["datasets"]:
+            self._rows.setdefault(row["hub_id"], []).append(row)
+        self._loaded: dict[str, Any] = {}
+
+    def __call__(self, path: str, name: str | None = None, *rest: Any, **options: Any) -> Any:
+        files = options.get("data_files")
+        if path in LOCAL_BUILDERS and "://" not in json.dumps(files):
+            options.pop("trust_remote_code", None)
+            if files:
+                options["data_files"] = absolute_files(files, self.folders)
+            return self._real(path, name, *rest, **options)
+        splits = {split: self._load(facts) for split, facts in self._find(path, name, files).items()}
+        return splits[options["split"]] if options.get("split") else self._splits(splits)
+
+    def _find(self, path: str, name: str | None, files: Any) -> dict[str, dict[str, str]]:
+        rows = self._rows.get(path) or self._rows.get(self._aliases.get(path, path))
+        if rows is None:
+            raise FileNotFoundError(f"not in mirror: {path}")
+        if files:
+            rows = [row for row in rows if row.get("data_files") == files]
+        elif name is not None:
+            rows = [row for row in rows if row["config"] == name]
+        elif len(rows) > 1:
+            rows = [row for row in rows if row["config"] == "default"]
+        if len(rows) != 1:
+            raise FileNotFoundError(f"not in mirror: {path}, config {name}")
+        return dict(rows[0]["splits"])
+
+    def _load(self, facts: dict[str, str]) -> Any:
+        file = facts["file"]
+        self.used[file] = facts["sha256"]
+        if file not in self._loaded:
+            # One split at a time: those of one dataset need not agree in their columns.
+            loaded = self._real("parquet", data_files={"only": str(self.mirror / file)})
+            self._loaded[file] = loaded["only"]
+        return self._loaded[file]
+
+
+def split_mapping(base: Any) -> Any:
+    class Splits(base):  # type: ignore[misc]
         def __missing__(self, split: str) -> Any:
             log.warning("split %r is not in the mirror: empty", split)
             return next(iter(self.values())).select(range(0))
 
-    def find(path: str, name: str | None) -> tuple[str, str]:
-        hub_id = manifest["aliases"].get(path, path)
-        known = configs.get(hub_id)
-        if known is None:
-            raise FileNotFoundError(f"not in mirror: {path}")
-        for key in (name, "default", next(iter(known)) if len(known) == 1 else None):
-            if key in known:
-                return hub_id, str(key)
-        raise FileNotFoundError(f"not in mirror: {path}, config {name}")
-
-    def load_dataset(path: str, name: str | None = None, *rest: Any, **options: Any) -> Any:
-        if path in LOCAL_BUILDERS:
-            options.pop("trust_remote_code", None)
-            if options.get("data_files"):
-                options["data_files"] = absolute_files(options["data_files"], folders)
-            return real(path, name, *rest, **options)
-        key = find(path, name)
-        if key not in loaded:
-            files = {split: str(mirror / facts["file"]) for split, facts in configs[key[0]][key[1]].items()}
-            loaded[key] = Splits(real("parquet", data_files=files))
-        return loaded[key][options["split"]] if options.get("split") else loaded[key]
-
-    return load_dataset
+    return Splits
 
 
-def make_stub() -> Any:
+def forget_processed_docs() -> None:
+    """Remove what ``datasets`` keeps of earlier ``map`` and ``filter`` calls, which may have drawn random numbers.
+
+    Each case then draws them anew, from the state that lm-eval seeds, as the first run on a machine does.
+    """
+    config = import_module("datasets.config")
+    for file in Path(config.HF_DATASETS_CACHE).rglob("cache-*.arrow"):
+        file.unlink()
+
+
+def draws_random_numbers(manager: Any, names: Sequence[str]) -> bool:
+    """Whether code beside the task files of ``names`` uses a random generator."""
+    entries = (manager.task_index[name] for name in names if name in manager.task_index)
+    folders = {Path(entry.yaml_path).parent for entry in entries if getattr(entry, "yaml_path", None)}
+    return any("random" in file.read_text() for folder in folders for file in folder.glob("*.py"))
+
+
+def make_stub(replies: Sequence[str]) -> Any:
     """A model whose answers depend on the request's text alone; its chat template is the messages as JSON."""
+
+    def reply(text: str) -> str:
+        number, letter = int(50 * text_share(text)), "ABCDE"[int(5 * text_share("l" + text))]
+        chosen = replies[int(len(replies) * text_share("r" + text))]
+        return chosen.replace("{number}", str(number)).replace("{letter}", letter)
+
     base = import_module("lm_eval.api.model").LM
 
     class Stub(base):  # type: ignore[misc, valid-type]
@@ -111,7 +158,7 @@ def make_stub() -> Any:
             return [-100 * text_share(r.args[0]) for r in requests]
 
         def generate_until(self, requests: Sequence[Any]) -> list[str]:
-            return [f"The answer is {int(50 * text_share(r.args[0]))}." for r in requests]
+            return [reply(r.args[0]) for r in requests]
 
         def apply_chat_template(self, messages: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
             return json.dumps(messages, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
@@ -123,9 +170,9 @@ def make_stub() -> Any:
     return Stub()
 
 
-def make_model(name: str, batch_size: int) -> Any:
+def make_model(name: str, batch_size: int, replies: Sequence[str]) -> Any:
     if name == "stub":
-        return make_stub()
+        return make_stub(replies)
     hf = import_module("lm_eval.models.huggingface").HFLM
     return hf(pretrained=name, dtype="float32", device="cpu", batch_size=batch_size)
 
@@ -181,6 +228,10 @@ def plain(value: Any) -> Any:
 def run_case(case: dict[str, Any], model: Any, manager: Any) -> dict[str, Any]:
     seen: list[tuple[str, Any, tuple[Any, ...]]] = []
     originals = recorded(model, seen)
+    metrics = vars(import_module("lm_eval.api.metrics"))
+    bootstrap_stderr = metrics["bootstrap_stderr"]
+    if not case["bootstrap"]:
+        metrics["bootstrap_stderr"] = lambda *_, **__: float("nan")
     try:
         evaluated = import_module("lm_eval").simple_evaluate(
             model=model,
@@ -191,9 +242,11 @@ def run_case(case: dict[str, Any], model: Any, manager: Any) -> dict[str, Any]:
             system_instruction=case["system_instruction"],
             apply_chat_template=case["chat"],
             fewshot_as_multiturn=case["multiturn"],
-            bootstrap_iters=case["bootstrap_iters"],
+            bootstrap_iters=BOOTSTRAP_ITERS if case["stderr"] else 0,
+            gen_kwargs=case["generation"],
         )
     finally:
+        metrics["bootstrap_stderr"] = bootstrap_stderr
         for kind, method in originals.items():
             setattr(model, kind, method)
     dump: dict[str, Any] = {"requests": {}, "docs": {}}
@@ -223,7 +276,8 @@ def main() -> None:
     plan = json.loads(Path(sys.argv[1]).read_text())
     datasets = import_module("datasets")
     folders = sorted({case["include_path"] for case in plan["cases"] if case["include_path"]})
-    vars(datasets)["load_dataset"] = read_from_mirror(Path(plan["mirror"]), folders)
+    reader = MirrorReader(Path(plan["mirror"]), folders)
+    vars(datasets)["load_dataset"] = reader
     datasets.disable_progress_bars()
     # Facts about the machine: nothing that is compared, and half of the time of a small case.
     vars(import_module("lm_eval.evaluator"))["add_env_info"] = lambda results: None
@@ -237,14 +291,18 @@ def main() -> None:
         try:
             key = (case["model"], case["batch_size"])
             if key not in models:
-                models[key] = make_model(*key)
+                models[key] = make_model(*key, plan["replies"])
             folder = case["include_path"]
             if folder not in managers:
                 managers[folder] = task_manager(include_path=folder)
+            reader.used.clear()
+            if draws_random_numbers(managers[folder], case["tasks"]):
+                forget_processed_docs()
             dump = run_case(case, models[key], managers[folder])
         except Exception as error:  # noqa: BLE001 - one case that lm-eval cannot run must not end the others
             dump = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
         dump["case"] = case
+        dump["data"] = dict(reader.used)
         dump["seconds"] = round(time.monotonic() - started, 2)
         write(Path(case["out"]), dump)
         log.info("%s %.1f s %s", case["label"], dump["seconds"], dump.get("error", ""))

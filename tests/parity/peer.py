@@ -13,12 +13,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from tests.parity.cases import Case
+from tests.parity.cases import REPLIES, Case
 
 RUNNER = Path(__file__).with_name("lmeval_runner.py")
 PYTHON = "LMRUN_LMEVAL_PYTHON"
 MIRROR = "LMRUN_TEST_MIRROR"
 CACHE = "LMRUN_PARITY_CACHE"
+NOT_IN_MIRROR = "not in mirror"
+"""Part of the error of a case whose data is not there."""
+CASES_PER_PROCESS = 400
+"""lm-eval starts slowly, and its memory grows with every task."""
 
 Dump: TypeAlias = dict[str, Any]
 
@@ -33,10 +37,17 @@ class Peer:
         self.cache = cache or Path(default)
 
     @classmethod
-    def from_environment(cls) -> Peer | None:
-        """The peer that the environment names, or None."""
-        python, mirror = os.environ.get(PYTHON), os.environ.get(MIRROR)
-        return cls(Path(python), Path(mirror)) if python and mirror else None
+    def from_environment(cls, mirror: Path | None = None) -> Peer | None:
+        """The peer that the environment names, or None. ``mirror`` replaces the mirror that it names."""
+        python, folder = os.environ.get(PYTHON), mirror or os.environ.get(MIRROR)
+        return cls(Path(python), Path(folder)) if python and folder else None
+
+    @cached_property
+    def tasks_folder(self) -> Path:
+        """lm-eval's own task files."""
+        code = "import importlib.util as u; print(u.find_spec('lm_eval').submodule_search_locations[0])"
+        done = subprocess.run([self.python, "-c", code], capture_output=True, text=True, check=True)
+        return Path(done.stdout.strip()) / "tasks"
 
     @cached_property
     def version(self) -> str:
@@ -48,8 +59,13 @@ class Peer:
 
     @cached_property
     def _common(self) -> list[str]:
-        manifest = (self.mirror / "MANIFEST.json").read_bytes()
-        return [self.version, RUNNER.read_text(encoding="utf-8"), hashlib.sha256(manifest).hexdigest()]
+        return [self.version, RUNNER.read_text(encoding="utf-8"), str(self.mirror), *REPLIES]
+
+    @cached_property
+    def _checksums(self) -> dict[str, str]:
+        manifest = json.loads((self.mirror / "MANIFEST.json").read_text(encoding="utf-8"))
+        splits = (facts for row in manifest["datasets"] for facts in row["splits"].values())
+        return {facts["file"]: facts["sha256"] for facts in splits}
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -60,12 +76,22 @@ class Peer:
         return frozenset(json.loads(path.read_text(encoding="utf-8")))
 
     def dumps(self, cases: Sequence[Case]) -> dict[Case, Dump]:
-        """The dump of every case; those that are not kept yet are made in one process."""
+        """The dump of every case; those that are not kept yet, or whose data has changed, are made now."""
         paths = {case: self._path(case) for case in cases}
-        missing = [case for case, path in paths.items() if not path.is_file()]
-        if missing:
-            self._run({"cases": [{**case.plan(), "out": str(paths[case])} for case in missing]})
-        return {case: _read(path) for case, path in paths.items()}
+        found = {case: dump for case, path in paths.items() if (dump := self._kept(path))}
+        missing = [case for case in cases if case not in found]
+        for start in range(0, len(missing), CASES_PER_PROCESS):
+            some = missing[start : start + CASES_PER_PROCESS]
+            self._run({"cases": [{**case.plan(), "out": str(paths[case])} for case in some]})
+            found.update((case, _read(paths[case])) for case in some)
+        return {case: found[case] for case in cases}
+
+    def _kept(self, path: Path) -> Dump | None:
+        dump = _read(path) if path.is_file() else None
+        if dump is None or any(self._checksums.get(file) != sha256 for file, sha256 in dump["data"].items()):
+            return None
+        lacked_data = NOT_IN_MIRROR in dump.get("error", "")
+        return None if lacked_data else dump
 
     def _path(self, case: Case) -> Path:
         parts = [*self._common, json.dumps(case.plan(), sort_keys=True)]
@@ -85,7 +111,7 @@ class Peer:
         }
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "plan.json"
-            path.write_text(json.dumps({"mirror": str(self.mirror), **plan}))
+            path.write_text(json.dumps({"mirror": str(self.mirror), "replies": REPLIES, **plan}))
             command = [self.python, RUNNER, path]
             done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:

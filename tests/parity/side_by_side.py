@@ -23,7 +23,6 @@ from tests.parity.cases import Case, Setting
 from tests.parity.compare import compare_responses
 from tests.parity.ours import Ours, Scored
 from tests.parity.peer import Dump, Peer
-from tests.parity.wide import BOOTSTRAP
 
 TASKS = ("gsm8k", "hellaswag", "arc_challenge", "mmlu", "lambada_openai", "wikitext", "truthfulqa_mc2")
 SETTING = Setting("as the task says")
@@ -34,7 +33,7 @@ def side_by_side(
 ) -> Iterator[str]:
     """Lines of the table and of the notes below it."""
     folder = str(demo_model_dir()) if model == "bundled:demo" else str(Path(model).resolve())
-    cases = [Case(task, SETTING, limit, model=folder, bootstrap_iters=BOOTSTRAP) for task in tasks]
+    cases = [Case(task, SETTING, limit, model=folder, stderr=True) for task in tasks]
     dumps = peer.dumps(cases)
     started = time.monotonic()
     entry = {"backend": "hf", "model": model, "device": "cpu", "dtype": "float32"}

@@ -4,55 +4,44 @@ from __future__ import annotations
 
 import pytest
 
-from tests.parity.cases import SETTINGS, ZERO, Case, Setting
 from tests.parity.compare import Comparison
-from tests.parity.ours import Ours
-from tests.parity.peer import Dump
-from tests.parity.wide import LIMIT, compare_setting
+from tests.parity.conftest import Sample
+from tests.parity.peer import NOT_IN_MIRROR
+from tests.parity.wide import compare_setting
 
 pytestmark = pytest.mark.timeout(3600)
 
-# What lm-eval may fail on without a fault of ours: data that the mirror lacks, and splits too small for the examples.
-NO_DATA = "not in mirror"
-TOO_FEW = ("Sample larger than population", "no documents available for sampling")
+# What lm-eval may fail on without a fault of ours: splits that the mirror lacks or that are too small for the examples.
+TOO_FEW = ("Sample larger than population", "no documents available for sampling", "Insufficient samples")
 
 
-@pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: s.label)
-def test_requests_are_identical(setting: Setting, ours: Ours, request_dumps: dict[Case, Dump]) -> None:
-    lines = compare_setting(ours, setting, request_dumps)
-    differences = [f"{line.task}: {line.result}" for line in lines if line.result and not line.result.identical]
-    assert not differences, "\n".join(differences)
-    assert any(line.result for line in lines)
+def test_requests_are_identical(sample: Sample) -> None:
+    for setting in sample.wide.settings:
+        lines = compare_setting(sample.ours, sample.wide, setting, sample.dumps)
+        differences = [f"{line.task}: {line.result or line.reason}" for line in lines if line.refused or line.different]
+        assert not differences, setting.label + "\n" + "\n".join(differences)
+        assert any(line.good for line in lines)
 
 
-def test_what_lmeval_cannot_run_is_understood(request_dumps: dict[Case, Dump]) -> None:
+def test_what_lmeval_cannot_run_is_understood(sample: Sample) -> None:
     unexplained = {
         case.label: dump["error"]
-        for case, dump in request_dumps.items()
-        if "error" in dump and not any(reason in dump["error"] for reason in (NO_DATA, *TOO_FEW))
+        for case, dump in sample.dumps.items()
+        if "error" in dump and not any(reason in dump["error"] for reason in (NOT_IN_MIRROR, *TOO_FEW))
     }
     assert not unexplained
 
 
-def test_too_few_examples_are_refused_on_both_sides(ours: Ours, request_dumps: dict[Case, Dump]) -> None:
-    refused = [c for c, d in request_dumps.items() if any(reason in d.get("error", "") for reason in TOO_FEW)]
+def test_too_few_examples_are_refused_on_both_sides(sample: Sample) -> None:
+    refused = [c for c, d in sample.dumps.items() if any(reason in d.get("error", "") for reason in TOO_FEW)]
     accepted = []
     for case in refused:
-        rows, errors = ours.preview([case.task], case.setting, LIMIT)
+        rows, errors = sample.ours.preview([case.task], case.setting, sample.wide.limit)
         # A text that is only measured shows no examples, so lmrun asks for none.
         shown = any(row["type"] != "loglikelihood_rolling" for row in rows.get(case.task, []))
         if shown and not errors:
             accepted.append(case.label)
     assert not accepted
-
-
-def test_zero_shot_is_compared_wherever_there_is_data(request_dumps: dict[Case, Dump]) -> None:
-    left_out = {
-        case.task: dump["error"]
-        for case, dump in request_dumps.items()
-        if case.setting == ZERO and "error" in dump and NO_DATA not in dump["error"]
-    }
-    assert not left_out
 
 
 def test_a_difference_would_be_seen() -> None:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.parity.cases import SCORED, Case, Setting
+from tests.parity.cases import Case, Setting
 from tests.parity.compare import LOGPROB, compare_responses, compare_scores, same
+from tests.parity.conftest import Sample
 from tests.parity.make_model import make_model
 from tests.parity.ours import Ours
-from tests.parity.peer import Dump, Peer
+from tests.parity.peer import Peer
 from tests.parity.wide import compare_all_scores
 
 pytestmark = pytest.mark.timeout(3600)
@@ -21,12 +22,12 @@ DOCS = {"wikitext": 3, "gsm8k": 4}
 DEFAULT_DOCS = 10
 
 
-@pytest.mark.parametrize("setting", SCORED, ids=lambda s: s.label)
-def test_scores_of_the_stub_are_identical(setting: Setting, ours: Ours, score_dumps: dict[Case, Dump]) -> None:
-    lines = compare_all_scores(ours, setting, score_dumps)
-    differences = [f"{line.task}: {line.result}" for line in lines if line.result and not line.result.identical]
-    assert not differences, "\n".join(differences)
-    assert any(line.result for line in lines)
+def test_scores_of_the_stub_are_identical(sample: Sample) -> None:
+    for setting in sample.wide.scored:
+        lines = compare_all_scores(sample.ours, sample.wide, setting, sample.dumps)
+        differences = [f"{line.task}: {line.result or line.reason}" for line in lines if line.refused or line.different]
+        assert not differences, setting.label + "\n" + "\n".join(differences)
+        assert any(line.good for line in lines)
 
 
 @pytest.fixture(scope="session", params=["eos only", "bos"])

@@ -62,9 +62,9 @@ def test_all_problems_come_at_once() -> None:
 
 
 def test_two_metrics_under_one_name() -> None:
-    choice = ScoringSpec("multiple_choice", [MetricSpec("acc"), MetricSpec("mc2", kwargs={"as": "acc"})])
+    choice = ScoringSpec("multiple_choice", [MetricSpec("acc"), MetricSpec("acc")])
     (problem,) = check_spec(choice)
-    assert problem.message == "two metrics are reported as 'acc'"
+    assert problem.message == "the metric 'acc' is stated twice"
 
 
 def test_a_missing_package_is_named_before_and_while_scoring(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from lmrun import bundled
+from lmrun.code import TaskFunctions
+from lmrun.functions import FunctionRef
 from lmrun.scoring import LeafMetric, aggregate, aggregate_group, score_doc
 from lmrun.scoring.filters import build_pipeline, run_pipeline
-from lmrun.scoring.metrics import true_mass
 from lmrun.scoring.spec import FilterSpec, MetricSpec, ScoringSpec
 from tests.scoring.golden import facts_of, golden, responses_of, same, spec_of, steps
 
@@ -84,5 +86,8 @@ def test_groups(case: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("case", golden()["mc2"])
 def test_mc2(case: dict[str, Any]) -> None:
+    mc2 = FunctionRef("helpers.mc2", bundled.tasks_dir() / "truthfulqa")
+    results = [(logprob, False) for logprob in case["logprobs"]]
+    values = TaskFunctions().call(mc2, {"mc2_targets": {"labels": case["labels"]}}, results)
     # exp() of numpy may round differently on other processors.
-    assert true_mass(case["logprobs"], case["labels"]) == pytest.approx(case["value"], rel=1e-14)
+    assert values == {"acc": pytest.approx(case["value"], rel=1e-14)}

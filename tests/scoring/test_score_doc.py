@@ -11,7 +11,7 @@ import pytest
 
 from lmrun.errors import TaskError
 from lmrun.requests import Response
-from lmrun.scoring import aggregate, score_doc
+from lmrun.scoring import score_doc
 from lmrun.scoring.metrics import exact_match
 from lmrun.scoring.process import argmax
 from lmrun.scoring.spec import DocFacts, FilterSpec, MetricSpec, OutputType, ScoringSpec
@@ -50,21 +50,6 @@ def test_a_column_of_integers_that_became_floats() -> None:
 
 def test_multiple_input_takes_the_gold_index_from_the_text() -> None:
     assert choice("acc", target=" end", logprobs=(-3.0, -1.0), multiple_input=True) == {"acc": 1.0}
-
-
-def test_mc2_is_reported_under_the_name_that_the_task_states() -> None:
-    spec = ScoringSpec("multiple_choice", [MetricSpec("mc2", kwargs={"as": "acc"})], multiple_target=True)
-    responses = [[Response(logprob=0.0)], [Response(logprob=0.0)], [Response(logprob=-INF)]]
-    (score,) = score_doc(spec, DocFacts(0, {}, [1, 0, 0], choices=["a", "b", "c"]), responses)
-    assert (score.metrics, score.correct) == ({"acc": 0.5}, None)
-    (result,) = aggregate(spec, {("acc", "none"): [0.5, 0.75]}, 0)
-    assert (result.metric, result.value, result.higher_is_better) == ("acc", 0.625, True)
-
-
-@pytest.mark.parametrize("labels", ["acc", [1], None])
-def test_mc2_needs_a_label_for_each_choice(labels: Any) -> None:
-    with pytest.raises(TaskError, match="doc 7: mc2 needs"):
-        choice("mc2", target=labels)
 
 
 def test_the_number_of_answers_has_to_fit_the_choices() -> None:

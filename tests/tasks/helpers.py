@@ -7,6 +7,7 @@ from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
+from lmrun.code import TaskFunctions
 from lmrun.data import DatasetSpec, DataSource
 from lmrun.errors import DataError, TaskError
 from lmrun.requests import Request, context_as_json
@@ -87,7 +88,7 @@ doc_to_target: "{{a}}"
 def task(folder: Path, text: str = "", base: str = QA, **splits: Sequence[Row]) -> Task:
     """A task of ``base`` with the keys of ``text`` added (a later key wins in YAML)."""
     data = FakeData(**(splits or {"test": qa_rows(12)}))
-    return Task(config(folder, dedent(base).lstrip("\n") + dedent(text)), data)
+    return Task(config(folder, dedent(base).lstrip("\n") + dedent(text)), data, TaskFunctions())
 
 
 def qa_rows(n: int, prefix: str = "") -> list[Row]:

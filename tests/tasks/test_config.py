@@ -94,7 +94,7 @@ def test_fewshot_config_inherits_what_it_does_not_state(tmp_path: Path) -> None:
     found = config(
         tmp_path,
         MINIMAL
-        + "fewshot_split: dev\nprocess_docs: builtin:hellaswag\ndoc_to_text: t\ndoc_to_choice: [a]\ndoc_to_target: x\n"
+        + "fewshot_split: dev\nprocess_docs: !function u.f\ndoc_to_text: t\ndoc_to_choice: [a]\ndoc_to_target: x\n"
         + "gen_prefix: p\nfewshot_delimiter: d\ntarget_delimiter: e\n"
         + "fewshot_config: {process_docs: null, doc_to_target: y}\n",
     )

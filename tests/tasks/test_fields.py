@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lmrun.code import TaskFunctions
 from lmrun.errors import TaskError
 from lmrun.tasks.config import task_config
 from lmrun.tasks.fields import Fields
@@ -28,7 +29,9 @@ DOC: dict[str, Any] = {
 
 
 def fields(columns: set[str] | None = None, **keys: Any) -> Fields:
-    return Fields(task_config(YamlMapping({"task": "t", **keys}), None), set(DOC) if columns is None else columns)
+    return Fields(
+        task_config(YamlMapping({"task": "t", **keys}), None), set(DOC) if columns is None else columns, TaskFunctions()
+    )
 
 
 @pytest.mark.parametrize(
@@ -156,15 +159,10 @@ def test_a_null_text_of_examples_falls_back_to_the_task() -> None:
     assert (found.fewshot_text(DOC), found.fewshot_target(DOC)) == ("why?", 3)
 
 
-def test_counted_text_is_the_target_unless_it_is_stated() -> None:
-    assert fields(doc_to_target="q").counted_text(DOC) == "why?"
-    assert fields(doc_to_target="q", doc_to_count_text="{{n}} pages").counted_text(DOC) == "3 pages"
-
-
 def test_an_error_names_the_key_the_file_the_line_and_the_columns(tmp_path: Path) -> None:
     found = config(tmp_path, 'task: t\ndoc_to_target: x\ndoc_to_text: "{{ques}}"\n')
     with pytest.raises(TaskError) as caught:
-        Fields(found, {"question"}).text({"question": "x", "answer": "y"})
+        Fields(found, {"question"}, TaskFunctions()).text({"question": "x", "answer": "y"})
     assert f"{tmp_path}/t.yaml:3:1: doc_to_text: the doc has no column 'ques'" in told(caught.value)
     assert "question, answer" in told(caught.value)
     assert "did you mean 'question'" in told(caught.value)

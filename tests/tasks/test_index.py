@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-import lmrun.tasks.index as index_module
+import lmrun.tasks.index_facts as facts_module
 from lmrun.errors import TaskError
 from lmrun.tasks import Entry, TaskCatalog
 from lmrun.tasks.index import build_index
+from lmrun.tasks.index_cache import FORMAT
 from lmrun.tasks.yaml import Document
 from tests.tasks.helpers import told, write
 
@@ -31,7 +32,7 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             names.append(path.name)
             super().__init__(path)
 
-    monkeypatch.setattr(index_module, "Document", Noting)
+    monkeypatch.setattr(facts_module, "Document", Noting)
     return names
 
 
@@ -68,6 +69,24 @@ def test_what_an_entry_is_may_stand_in_an_included_file(tmp_path: Path) -> None:
     assert {n: (e.kind, e.output_type) for n, e in entries(tmp_path).items()} == {
         "x": ("python", "loglikelihood"),
         "y": ("python", "loglikelihood"),
+    }
+
+
+def test_what_metadata_says_and_the_folder_below_the_root(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        {
+            "qa/deep/a.yaml": "task: a\nmetadata: {docs: 12, languages: [en, de], version: 1}\n",
+            "qa/b.yaml": "task: b\ninclude: deep/a.yaml\n",
+            "qa/c.yaml": "task: c\ninclude: deep/a.yaml\nmetadata: {languages: fr, docs: many}\n",
+            "d.yaml": "task: d\nmetadata: none\n",
+        },
+    )
+    assert {n: (e.family, e.docs, e.languages) for n, e in entries(tmp_path).items()} == {
+        "a": ("qa", 12, ("en", "de")),
+        "b": ("qa", 12, ("en", "de")),
+        "c": ("qa", None, ("fr",)),
+        "d": (None, None, ()),
     }
 
 
@@ -142,54 +161,70 @@ class TestCache:
         return folder
 
     def test_nothing_is_parsed_twice(self, folder: Path, tmp_path: Path, parsed: list[str]) -> None:
-        first = build_index([folder], tmp_path / "cache.json")
+        first = build_index([folder], tmp_path / "cache")
         assert sorted(parsed) == ["a.yaml", "b.yaml", "base", "broken.yaml"]
         parsed.clear()
-        assert build_index([folder], tmp_path / "cache.json") == first
+        assert build_index([folder], tmp_path / "cache") == first
         assert parsed == []
 
     @pytest.mark.parametrize("name", ["a.yaml", "base"])
     def test_a_changed_file_alone_is_parsed_again(
         self, folder: Path, tmp_path: Path, parsed: list[str], name: str
     ) -> None:
-        build_index([folder], tmp_path / "cache.json")
+        build_index([folder], tmp_path / "cache")
         parsed.clear()
         with (folder / name).open("a") as file:
             file.write("output_type: loglikelihood\n")
-        found = entries(folder, cache=tmp_path / "cache.json")
+        found = entries(folder, cache=tmp_path / "cache")
         assert parsed == [name]
         assert found["a"].output_type == "loglikelihood"
 
     def test_a_file_of_the_same_size_is_told_by_its_time(self, folder: Path, tmp_path: Path) -> None:
-        build_index([folder], tmp_path / "cache.json")
+        build_index([folder], tmp_path / "cache")
         path = folder / "a.yaml"
         path.write_text(path.read_text().replace("task: a", "task: x"))
         os.utime(path, ns=(1, 1))
-        assert "x" in entries(folder, cache=tmp_path / "cache.json")
+        assert "x" in entries(folder, cache=tmp_path / "cache")
 
     def test_a_file_that_is_gone_is_forgotten(self, folder: Path, tmp_path: Path) -> None:
-        build_index([folder], tmp_path / "cache.json")
+        build_index([folder], tmp_path / "cache")
         (folder / "a.yaml").unlink()
-        assert "a" not in entries(folder, cache=tmp_path / "cache.json")
-        assert "a.yaml" not in (tmp_path / "cache.json").read_text()
+        assert "a" not in entries(folder, cache=tmp_path / "cache")
+        assert not any("a.yaml" in file.read_text() for file in (tmp_path / "cache").iterdir())
 
-    @pytest.mark.parametrize(
-        "content", [b"", b"{", b"[]", b'{"format": 0}', b'{"format": 1, "files": {"a": [1]}}', b"\xff\xfe"]
-    )
-    def test_a_damaged_cache_is_rebuilt(self, folder: Path, tmp_path: Path, content: bytes) -> None:
-        cache = tmp_path / "cache.json"
-        cache.write_bytes(content)
-        assert set(entries(folder, cache=cache)) == {"a", "b"}
-        assert json.loads(cache.read_text())["files"]
+    @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format": 0}', b"\xff\xfe"])
+    @pytest.mark.parametrize("kind", ["names", "facts"])
+    def test_a_damaged_cache_is_rebuilt(self, folder: Path, tmp_path: Path, content: bytes, kind: str) -> None:
+        cache = tmp_path / "cache"
+        first = build_index([folder], cache)
+        (file,) = cache.glob(f"*.{kind}.json")
+        whole = file.read_bytes()
+        file.write_bytes(content)
+        (folder / "b.yaml").touch()  # so that the facts are asked for
+        assert build_index([folder], cache) == first
+        assert len(file.read_bytes()) == len(whole)
+
+    def test_facts_of_another_shape_are_left_aside(self, folder: Path, tmp_path: Path) -> None:
+        build_index([folder], tmp_path / "cache")
+        (file,) = (tmp_path / "cache").glob("*.facts.json")
+        file.write_text(json.dumps({"format": FORMAT, "files": {str(folder / "a.yaml"): [1]}}))
+        (folder / "b.yaml").touch()
+        assert set(entries(folder, cache=tmp_path / "cache")) == {"a", "b"}
+
+    def test_an_included_file_that_appears_is_seen(self, folder: Path, tmp_path: Path) -> None:
+        write(folder, {"c.yaml": "task: c\ninclude: later\n"})
+        assert set(entries(folder, cache=tmp_path / "cache")) == {"a", "b"}
+        write(folder, {"later": "output_type: loglikelihood\n"})
+        assert entries(folder, cache=tmp_path / "cache")["c"].output_type == "loglikelihood"
 
     def test_without_a_place_to_write_the_index_still_works(self, folder: Path, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("in the way of a folder")
-        assert set(entries(folder, cache=tmp_path / "file" / "cache.json")) == {"a", "b"}
+        assert set(entries(folder, cache=tmp_path / "file" / "cache")) == {"a", "b"}
 
     def test_other_folders_keep_what_is_known_of_them(self, folder: Path, tmp_path: Path, parsed: list[str]) -> None:
         write(tmp_path / "more", {"m.yaml": "task: m\n"})
         for folders in ([folder], [tmp_path / "more"], [folder]):
-            build_index(folders, tmp_path / "cache.json")
+            build_index(folders, tmp_path / "cache")
         assert sorted(parsed) == ["a.yaml", "b.yaml", "base", "broken.yaml", "m.yaml"]
 
     def test_the_default_place_is_the_cache_folder(
@@ -197,7 +232,7 @@ class TestCache:
     ) -> None:
         monkeypatch.setenv("LMRUN_CACHE_DIR", str(tmp_path / "elsewhere"))
         assert TaskCatalog([folder]).names("task") == ["a", "b"]
-        assert (tmp_path / "elsewhere" / "task-index.json").is_file()
+        assert list((tmp_path / "elsewhere" / "task-index").iterdir())
 
 
 def test_a_catalog_lists_names_by_kind(tmp_path: Path) -> None:
@@ -205,7 +240,7 @@ def test_a_catalog_lists_names_by_kind(tmp_path: Path) -> None:
         tmp_path / "t",
         {"b.yaml": "task: b\ntag: tagged\n", "a.yaml": "class: x\ntask: a\n", "g.yaml": "group: g\ntask: [b]\n"},
     )
-    catalog = TaskCatalog([tmp_path / "t"], cache_file=tmp_path / "cache.json")
+    catalog = TaskCatalog([tmp_path / "t"], cache_folder=tmp_path / "cache")
     kinds: Sequence[tuple[str, list[str]]] = [("task", ["a", "b"]), ("group", ["g"]), ("tag", ["tagged"])]
     assert [(kind, catalog.names(kind)) for kind, _ in kinds] == kinds  # type: ignore[arg-type]
     assert catalog.names() == ["a", "b", "g", "tagged"]

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from lmrun.code import TaskFunctions
 from lmrun.errors import TaskError
 from lmrun.tasks import TaskCatalog
-from lmrun.tasks.runnable import NEEDS_HELPERS, check_runnable
+from lmrun.tasks.runnable import check_runnable
 
 PYTHON = "LMRUN_LMEVAL_PYTHON"
 
@@ -29,8 +30,8 @@ FIND = "import importlib.util as u; print(u.find_spec('lm_eval').submodule_searc
 @pytest.fixture(scope="module")
 def catalog(tmp_path_factory: pytest.TempPathFactory) -> TaskCatalog:
     done = subprocess.run([os.environ[PYTHON], "-c", FIND], capture_output=True, text=True, check=True, timeout=60)
-    cache = tmp_path_factory.mktemp("cache") / "index.json"
-    return TaskCatalog([Path(done.stdout.strip()) / "tasks"], cache_file=cache)
+    cache = tmp_path_factory.mktemp("cache")
+    return TaskCatalog([Path(done.stdout.strip()) / "tasks"], cache_folder=cache)
 
 
 def test_every_file_is_indexed(catalog: TaskCatalog) -> None:
@@ -56,10 +57,10 @@ def test_tasks_without_python_can_be_built(catalog: TaskCatalog) -> None:
         if entry.kind == "task":
             (config,) = catalog.resolve(entry.name).tasks
             try:
-                check_runnable(config)
+                check_runnable(config, TaskFunctions())
                 outcomes["built"] += 1
             except TaskError as error:
-                helpers = any(NEEDS_HELPERS in problem.message for problem in error.problems)
+                helpers = any("!function" in problem.message for problem in error.problems)
                 outcomes["helpers" if helpers else "other"] += 1
     assert outcomes["built"] == 4537
     assert outcomes["other"] < 60

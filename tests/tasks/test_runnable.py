@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from lmrun.code import TaskFunctions
 from lmrun.errors import TaskError
-from lmrun.tasks import PromptSettings, Task
-from lmrun.tasks.runnable import NEEDS_HELPERS
+from lmrun.tasks import Task
 from tests.tasks.helpers import QA, FakeData, config, qa_rows, requests, told
 
 
 def build(folder: Path, text: str) -> Task:
-    return Task(config(folder, QA.lstrip("\n") + text), FakeData(test=qa_rows(3)))
+    return Task(config(folder, QA.lstrip("\n") + text), FakeData(test=qa_rows(3)), TaskFunctions())
 
 
 def refusal(folder: Path, text: str) -> str:
@@ -23,31 +23,31 @@ def refusal(folder: Path, text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("key", "text"),
+    "text",
     [
-        ("custom_dataset", "custom_dataset: !function u.f"),
-        ("process_docs", "process_docs: !function u.f"),
-        ("doc_to_text", "doc_to_text: !function u.f"),
-        ("doc_to_target", "doc_to_target: !function u.f"),
-        ("doc_to_choice", "doc_to_choice: !function u.f"),
-        ("process_results", "process_results: !function u.f"),
-        ("metric_list", "metric_list: [{metric: !function u.f}]"),
-        ("metric_list", "metric_list: [{metric: acc, aggregation: !function u.f}]"),
-        ("filter_list", "filter_list: [{name: x, filter: [{function: !function u.f}]}]"),
-        ("filter_list", "filter_list: [{name: x, filter: [{function: custom, filter_fn: !function u.f}]}]"),
+        "custom_dataset: !function u.f",
+        "process_docs: !function u.f",
+        "doc_to_text: !function u.f",
+        "doc_to_target: !function u.f",
+        "doc_to_choice: !function u.f",
+        "process_results: !function u.f",
+        "metric_list: [{metric: !function u.f}]",
+        "metric_list: [{metric: acc, aggregation: !function u.f}]",
+        "filter_list: [{name: x, filter: [{function: !function u.f}]}]",
+        "filter_list: [{name: x, filter: [{function: custom, filter_fn: !function u.f}]}]",
     ],
 )
-def test_python_helpers(tmp_path: Path, key: str, text: str) -> None:
+def test_code_that_is_not_trusted(tmp_path: Path, text: str) -> None:
     said = refusal(tmp_path, text + "\n")
     assert f"{tmp_path}/t.yaml:7:" in said
-    assert f"{key} is !function u.f: {NEEDS_HELPERS}" in said
+    assert "!function u.f: " in said and "trust" in said
 
 
 def test_a_python_class(tmp_path: Path) -> None:
     with pytest.raises(TaskError) as caught:
-        Task(config(tmp_path, "task: t\nclass: !function task.T\n"), FakeData())
+        Task(config(tmp_path, "task: t\nclass: !function task.T\n"), FakeData(), TaskFunctions())
     (problem,) = caught.value.problems
-    assert NEEDS_HELPERS in problem.message
+    assert "a Python class" in problem.message
 
 
 @pytest.mark.parametrize(
@@ -62,20 +62,6 @@ def test_a_function_where_none_is_needed_is_no_obstacle(tmp_path: Path, text: st
     assert len(requests(build(tmp_path, text + "\n"))) == 3
 
 
-@pytest.mark.parametrize("key", ["samples", "sampler", "doc_to_text", "doc_to_target", "process_docs"])
-def test_a_function_for_examples_is_needed_only_with_examples(tmp_path: Path, key: str) -> None:
-    found = build(tmp_path, f"fewshot_config: {{{key}: !function u.f}}\n")
-    assert len(requests(found)) == 3
-    with pytest.raises(TaskError) as caught:
-        found.renderer(PromptSettings(num_fewshot=1))
-    assert f"fewshot_config.{key} is !function u.f: {NEEDS_HELPERS}" in told(caught.value)
-
-
-def test_samples_are_not_needed_where_a_split_is_stated(tmp_path: Path) -> None:
-    found = build(tmp_path, "fewshot_config: {split: test, samples: !function u.f}\n")
-    assert len(requests(found, PromptSettings(num_fewshot=1))) == 3
-
-
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -83,9 +69,7 @@ def test_samples_are_not_needed_where_a_split_is_stated(tmp_path: Path) -> None:
         ("doc_to_audio: audio", "audio"),
         ("unsafe_code: true", "runs code that the model writes"),
         ("use_prompt: promptsource:x", "named prompts are not supported"),
-        ("process_docs: builtin:helaswag", "did you mean 'builtin:hellaswag'"),
-        ("process_docs: utils.f", "!function module.name"),
-        ("fewshot_config: {process_docs: builtin:x}", "fewshot_config.process_docs"),
+        ("fewshot_config: {sampler: !function u.f}", "there is no sampler"),
         ("fewshot_config: {sampler: frist_n}", "did you mean 'first_n'"),
         ("doc_to_text: '{{q'", "doc_to_text: not a valid template"),
         ("description: '{% if %}'", "description: not a valid template"),

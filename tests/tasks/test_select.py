@@ -32,7 +32,7 @@ LIBRARY = {
 def catalog(folder: Path, **more: str) -> TaskCatalog:
     files = {f"{name}.yaml": text for name, text in more.items()}
     write(folder / "tasks", {**LIBRARY, **files})
-    return TaskCatalog([folder / "tasks"], cache_file=folder / "cache.json")
+    return TaskCatalog([folder / "tasks"], cache_folder=folder / "cache")
 
 
 def select(folder: Path, pattern: str, **more: str) -> Selection:

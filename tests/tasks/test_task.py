@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lmrun.code import TaskFunctions
 from lmrun.errors import DataError, TaskError
 from lmrun.requests import Message, Request
 from lmrun.tasks import PromptSettings, Task, TaskFacts
@@ -233,7 +234,7 @@ class TestNumFewshot:
 
     def test_without_examples_their_split_is_not_opened(self, tmp_path: Path) -> None:
         data = FakeData(test=qa_rows(2))
-        found = Task(config(tmp_path, QA + "fewshot_split: nowhere\ntraining_split: nowhere\n"), data)
+        found = Task(config(tmp_path, QA + "fewshot_split: nowhere\ntraining_split: nowhere\n"), data, TaskFunctions())
         assert prompts(found) == ["Q0?", "Q1?"]
         assert data.loaded == ["test"]
         with pytest.raises(DataError):
@@ -241,7 +242,7 @@ class TestNumFewshot:
 
     def test_building_a_task_opens_no_data(self, tmp_path: Path) -> None:
         data = FakeData(test=qa_rows(2))
-        Task(config(tmp_path, QA), data)
+        Task(config(tmp_path, QA), data, TaskFunctions())
         assert data.loaded == []
 
 
@@ -294,14 +295,6 @@ class TestDocs:
         requests(found, PromptSettings(num_fewshot=1))
         assert found.dataset_fingerprints == {"test": "2 rows", "dev": "3 rows"}
 
-    def test_prepared_docs_have_the_new_columns(self, tmp_path: Path) -> None:
-        rows = [{"page": "a @-@ b"}]
-        text = "process_docs: builtin:wikitext\noutput_type: loglikelihood_rolling\ndoc_to_text: ''\n"
-        found = task(tmp_path, text + "doc_to_target: detokenized\ndoc_to_count_text: page", test=rows)
-        ((request,),) = requests(found)
-        assert request.continuation == "a-b"
-        assert found.facts(0, next(doc for _, doc in found.eval_docs())).target == "a @-@ b"
-
     def test_data_files_beside_the_file_that_names_them_are_found(self, tmp_path: Path) -> None:
         write(
             tmp_path,
@@ -318,7 +311,7 @@ class TestDocs:
         )
         data = FakeData(test=qa_rows(1))
         keys = "task: t\ninclude: lib/base\ntest_split: test\ndoc_to_text: q\ndoc_to_target: a\n"
-        assert Task(config(tmp_path, keys), data).n_docs == 1
+        assert Task(config(tmp_path, keys), data, TaskFunctions()).n_docs == 1
         here = str(tmp_path / "lib/rows.jsonl")
         (spec,) = data.specs
         assert (spec.path, spec.name) == ("json", None)
@@ -362,8 +355,8 @@ class TestAttributes:
 
     def test_metrics_and_filters_are_given_as_stated(self, tmp_path: Path) -> None:
         filters = "[{name: f, filter: [{function: regex, group_select: -1}]}]"
-        found = task(tmp_path, f"metric_list: [{{metric: mc2, as: acc}}]\nfilter_list: {filters}")
-        assert found.metric_list == [{"metric": "mc2", "as": "acc"}]
+        found = task(tmp_path, f"metric_list: [{{metric: acc, x: y}}]\nfilter_list: {filters}")
+        assert found.metric_list == [{"metric": "acc", "x": "y"}]
         assert found.filter_list == [{"name": "f", "filter": [{"function": "regex", "group_select": -1}]}]
 
     @pytest.mark.parametrize(

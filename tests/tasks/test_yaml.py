@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lmrun.errors import Location, TaskError
 from lmrun.functions import FunctionRef
-from lmrun.tasks.yaml import contains_function, load_yaml
+from lmrun.tasks.yaml import functions_in, load_yaml
 from tests.tasks.helpers import told, write
 
 
@@ -123,10 +123,10 @@ def test_a_function_is_kept_as_a_reference_to_where_it_is_written(tmp_path: Path
     ref = found["process_docs"]
     assert ref == FunctionRef("utils.prepare", tmp_path / "sub", Location(tmp_path / "sub/base", 2, 15))
     assert str(ref) == "!function utils.prepare"
-    nested = contains_function(found["filter_list"])
-    assert nested is not None and nested.location is not None
+    (nested,) = functions_in(found["filter_list"])
+    assert nested.location is not None
     assert (nested.target, nested.location.line) == ("u.F", 3)
-    assert contains_function({"a": [1, {"b": "x"}]}) is None
+    assert not list(functions_in({"a": [1, {"b": "x"}]}))
 
 
 def test_every_key_knows_the_file_and_the_line_it_was_written_in(tmp_path: Path) -> None:
