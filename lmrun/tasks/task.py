@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -259,10 +260,10 @@ class Task:
 
 
 def _beside(folder: Path, files: Any) -> Any:
-    """Paths of data files that exist beside the task file, made absolute; others stay as they are."""
+    """Paths and patterns of data files that are there beside the task file, made absolute; others stay as they are."""
     if isinstance(files, Mapping):
         return {split: _beside(folder, item) for split, item in files.items()}
     if isinstance(files, list):
         return [_beside(folder, item) for item in files]
-    path = folder / Path(str(files))
-    return str(path) if path.exists() else files
+    path = str(folder / Path(str(files)))
+    return path if glob.glob(path, recursive=True) else files  # noqa: PTH207 - absolute patterns
