@@ -26,6 +26,8 @@ def setting_as_json(setting: TaskSetting) -> dict[str, Any]:
         "fewshot_as_multiturn": setting.fewshot_as_multiturn,
         "system_instruction": setting.system_instruction,
         "generation": dict(setting.generation) if setting.generation else None,
+        "metadata": dict(setting.metadata) if setting.metadata else None,
+        "compat": setting.compat,
         "limit": setting.limit,
         "seed": setting.seed,
     }

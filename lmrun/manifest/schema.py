@@ -160,6 +160,10 @@ class Generation(Section):
     """Draw from this many of the likeliest tokens."""
 
 
+_COMPAT = ("lm-eval",)
+Compat: TypeAlias = Annotated[Literal["lm-eval"], expects(_one_of(_COMPAT), _COMPAT)]
+
+
 class TaskKeys(Section):
     """What may be said of one task, and in ``[defaults]`` of all."""
 
@@ -173,6 +177,10 @@ class TaskKeys(Section):
     """Text before everything else; the system message where a chat template is applied."""
     generation: Generation | None = None
     """Changes to the task's generation settings. Keys in a task win over those in `[defaults]`."""
+    metadata: dict[str, Option] | None = None
+    """Put over the task's `metadata`, which code that makes its docs is given. Keys in a task win over `[defaults]`."""
+    compat: Axis[Compat] | None = None
+    """`lm-eval`: do as lm-eval 0.4.13 does even where that is plainly wrong."""
 
 
 class Defaults(TaskKeys):

@@ -112,8 +112,9 @@ class Task:
         if self.output_type != "generate_until":
             return {}
         stated, asked = self.task_config.generation_kwargs or {}, settings.generation or {}
-        if asked.keys() & _LENGTH_NAMES:
-            # All of these name one thing: the run's word for it takes the place of the task's.
+        if asked.keys() & _LENGTH_NAMES and settings.compat is None:
+            # All of these name one thing: the run's word for it takes the place of the task's. lm-eval hands both on,
+            # and it may be the task's that counts.
             stated = {name: value for name, value in stated.items() if name not in _LENGTH_NAMES}
         return {**stated, **asked}
 

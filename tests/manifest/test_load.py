@@ -214,3 +214,10 @@ def test_a_task_name_may_be_a_folder_or_a_pattern_of_files(write: Write, tmp_pat
     (tmp_path / "arc").mkdir()
     manifest = load_manifest(write(GOOD.replace('"demo"', '["tasks/", "tasks/*.yaml", "arc"]')))
     assert [t.name for t in manifest.tasks] == [str(tmp_path / "tasks"), str(tmp_path / "tasks/*.yaml"), "arc"]
+
+
+def test_metadata_of_a_task_goes_over_that_of_the_defaults(load: Load) -> None:
+    text = "[defaults]\nmetadata = { tokenizer = 'a', lengths = [4096] }\ncompat = 'lm-eval'\n" + GOOD
+    (task,) = load(text + "metadata = { lengths = [8] }\n").tasks
+    assert task.metadata == {"tokenizer": "a", "lengths": [8]}
+    assert task.compat == "lm-eval"
