@@ -53,6 +53,10 @@ class Docs:
         """The docs at some positions, in that order."""
         return Docs(self._split, [self._indices[index] for index in indices], self._change, self.columns)
 
+    def expand(self, parts: Callable[[Row], Sequence[Mapping[str, object]]]) -> Docs:
+        """As many docs for each doc as ``parts`` gives columns for; these are added or replaced."""
+        return Docs(_Parts(self, parts))
+
     def __len__(self) -> int:
         return len(self._indices)
 
@@ -66,3 +70,26 @@ class Docs:
 
     def _doc(self, row: Row) -> Row:
         return row if self._change is None else self._change(row)
+
+
+class _Parts:
+    """The docs that are made of each of some docs, one after another."""
+
+    def __init__(self, docs: Docs, parts: Callable[[Row], Sequence[Mapping[str, object]]]) -> None:
+        self._docs = docs
+        self._parts = parts
+        self._places = [(index, part) for index, doc in enumerate(docs) for part in range(len(parts(doc)))]
+        self.columns = tuple(self[0]) if self._places else docs.columns
+        self.fingerprint = docs.fingerprint
+        self.revision = docs.revision
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, place: int, /) -> Row:
+        index, part = self._places[place]
+        doc = self._docs[index]
+        return {**doc, **self._parts(doc)[part]}
+
+    def __iter__(self) -> Iterator[Row]:
+        return (self[place] for place in range(len(self)))

@@ -35,6 +35,19 @@ def test_changes_build_on_one_another() -> None:
     assert found[-1]["text"] == "t1"
 
 
+def test_a_doc_expands_to_as_many_as_it_has_parts() -> None:
+    found = docs().map(doubled).expand(lambda doc: [{"text": doc["text"], "part": k} for k in range(doc["n"] // 2)])
+    assert found.columns == ("n", "text", "half", "part")
+    assert [(doc["n"], doc["part"]) for doc in found] == [(n * 2, part) for n in range(6) for part in range(n)]
+    assert found[-1] == {"n": 10, "text": "t5", "half": 2.5, "part": 4}
+    assert found.filter(lambda doc: doc["part"] == 3).map(doubled)[1]["n"] == 20
+
+
+def test_nothing_expands_to_nothing() -> None:
+    found = docs().expand(lambda doc: [])
+    assert (len(found), found.columns, found.fingerprint) == (0, ("n", "text"), "6 rows")
+
+
 def test_what_is_made_keeps_the_fingerprint_of_the_rows_and_leaves_the_others_alone() -> None:
     before = docs()
     assert before.map(doubled).filter(lambda doc: False).fingerprint == before.fingerprint == "6 rows"
