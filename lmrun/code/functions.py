@@ -2,53 +2,73 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-from lmrun.code.bundled import is_bundled, load_module
-from lmrun.data import Docs, Split
+from lmrun.code.bundled import BundledCode, is_bundled
+from lmrun.code.failures import Failure, task_error
+from lmrun.code.sources import source_hash
+from lmrun.code.trees import Target, Trees, installed_lm_eval, locate
+from lmrun.code.trusted import TrustedCode
+from lmrun.data import Split
 from lmrun.errors import TaskError
-from lmrun.functions import FunctionError, FunctionRef
+from lmrun.functions import FunctionRef
 
 
 class TaskFunctions:
-    """The code of the bundled tasks, and of the folders that the user trusts."""
+    """Runs the code of lmrun's own tasks in process, and that of trusted folders in a child process.
 
-    def __init__(self, trusted: Sequence[Path] = ()) -> None:
-        self._trusted = tuple(trusted)
+    :meth:`close` ends the child; so does the end of this object, or of lmrun.
+    """
+
+    def __init__(self, trusted: Sequence[Path] = (), *, offline: bool = False) -> None:
+        """``trusted`` are the folders whose code may run, each with all that is below it."""
+        self._trees = Trees(trusted, installed_lm_eval())
+        self._bundled = BundledCode()
+        self._trusted = TrustedCode(trusted, offline)
+        self._folders: dict[Path, BundledCode | TrustedCode | None] = {}
+        self._hashes: dict[Target, str] = {}
+
+    def __enter__(self) -> TaskFunctions:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the child process, if there is one."""
+        self._trusted.close()
 
     def check(self, ref: FunctionRef) -> None:
         """See :class:`~lmrun.functions.Functions`."""
-        self._function(ref)
+        self._code(ref).check(ref)
 
     def source_hash(self, ref: FunctionRef) -> str:
         """See :class:`~lmrun.functions.Functions`."""
-        return hashlib.blake2b(_module_file(ref).read_bytes(), digest_size=16).hexdigest()
+        target = locate(ref)
+        if target not in self._hashes:
+            self._hashes[target] = source_hash(target, self._trees)
+        return self._hashes[target]
 
     def call(self, ref: FunctionRef, *args: Any, **kwargs: Any) -> Any:
         """See :class:`~lmrun.functions.Functions`."""
-        function = self._function(ref)
-        try:
-            return function(*args, **kwargs)
-        except Exception as error:  # whatever a task's code raises is that task's failure alone
-            kind = type(error).__name__
-            raise FunctionError(ref, f"{kind}: {error}", kind=kind) from error
+        return self._code(ref).call(ref, args, kwargs)
 
     def process_docs(self, ref: FunctionRef, split: Split) -> Split:
         """See :class:`~lmrun.functions.Functions`."""
-        docs: Split = self.call(ref, Docs(split))
-        return docs
+        return self._code(ref).process_docs(ref, split)
 
     def custom_dataset(self, ref: FunctionRef, kwargs: Mapping[str, Any]) -> Mapping[str, Split]:
         """See :class:`~lmrun.functions.Functions`."""
-        splits: Mapping[str, Split] = self.call(ref, **kwargs)
-        return splits
+        return self._code(ref).custom_dataset(ref, kwargs)
 
     def has_filter(self, name: str) -> bool:
         """See :class:`~lmrun.functions.Functions`."""
-        return False
+        return self._trusted.has_filter(name)
 
     def apply_filter(
         self,
@@ -58,24 +78,26 @@ class TaskFunctions:
         docs: Sequence[Mapping[str, Any]],
     ) -> Sequence[Any]:
         """See :class:`~lmrun.functions.Functions`."""
-        if isinstance(function, str):
-            raise TaskError(f"unknown filter {function!r}")
-        built = self.call(function, **kwargs)
-        return list(built.apply(responses, docs))
+        if isinstance(function, FunctionRef):
+            return self._code(function).apply_filter(function, kwargs, responses, docs)
+        return self._trusted.apply_filter(function, kwargs, responses, docs)
 
-    @staticmethod
-    def _function(ref: FunctionRef) -> Any:
-        if not is_bundled(ref.folder):
-            raise FunctionError(ref, "this task needs Python helpers, which run only where they are trusted")
-        module = load_module(_module_file(ref))
-        name = ref.target.rpartition(".")[2]
-        if not hasattr(module, name):
-            raise FunctionError(ref, f"{module.__file__} has no {name!r}")
-        return getattr(module, name)
+    def _code(self, ref: FunctionRef) -> BundledCode | TrustedCode:
+        """What runs the code of a folder. Raises :class:`~lmrun.errors.TaskError` where nothing may."""
+        if ref.folder not in self._folders:
+            self._folders[ref.folder] = self._code_of(ref.folder)
+        code = self._folders[ref.folder]
+        if code is None:
+            raise _not_trusted(ref)
+        return code
+
+    def _code_of(self, folder: Path) -> BundledCode | TrustedCode | None:
+        if is_bundled(folder):
+            return self._bundled
+        return self._trusted if self._trees.trusts(folder) else None
 
 
-def _module_file(ref: FunctionRef) -> Path:
-    file = ref.folder / (ref.target.rpartition(".")[0].replace(".", "/") + ".py")
-    if not file.is_file():
-        raise FunctionError(ref, f"there is no file {file}")
-    return file
+def _not_trusted(ref: FunctionRef) -> TaskError:
+    why = f"is Python code in {ref.folder}, which is not trusted"
+    hint = "if you trust it, set `trust = true` for the folder in [tasks_path], or give --trust"
+    return task_error(ref, Failure(why, hint))

@@ -29,18 +29,18 @@ class ParquetSplit(BaseSplit):
     """Rows of Parquet files, one file after the other. No file stays open; one row group at most stays in memory."""
 
     def __init__(self, files: Sequence[Path], revision: str | None = None) -> None:
-        self._files = tuple(files)
+        self.files = tuple(files)
         self._groups: list[tuple[Path, int]] = []
         self._starts: list[int] = []
         self._rows = 0
         schema: pa.Schema | None = None
-        for file in self._files:
+        for file in self.files:
             with _open_parquet(file) as opened:
                 if schema is None:
                     schema = opened.schema_arrow
                 elif set(opened.schema_arrow.names) != set(schema.names):
                     raise DataError(
-                        f"{file}: columns {opened.schema_arrow.names} differ from those of {self._files[0]}",
+                        f"{file}: columns {opened.schema_arrow.names} differ from those of {self.files[0]}",
                         hint=f"all files of a split need the same columns: {schema.names}",
                     )
                 for group in range(opened.metadata.num_row_groups):
@@ -51,16 +51,16 @@ class ParquetSplit(BaseSplit):
             raise DataError("a split needs at least one file")
         self._decoders = _decoders(schema)
         self._held: tuple[int, pa.Table] | None = None
-        super().__init__(tuple(schema.names), Identity(self._files, "parquet"), revision)
+        super().__init__(tuple(schema.names), Identity(self.files, "parquet"), revision)
 
     def save(self, target: Path) -> None:
         """See :meth:`BaseSplit.save`; several files become one."""
-        if len(self._files) == 1:
+        if len(self.files) == 1:
             super().save(target)
             return
         import pyarrow.parquet as pq
 
-        with _open_parquet(self._files[0]) as first:
+        with _open_parquet(self.files[0]) as first:
             schema = first.schema_arrow
         with pq.ParquetWriter(target, schema) as writer:
             for position in range(len(self._groups)):
@@ -70,7 +70,7 @@ class ParquetSplit(BaseSplit):
         return self._rows
 
     def __iter__(self) -> Iterator[Row]:
-        for file in self._files:
+        for file in self.files:
             with _open_parquet(file) as opened:
                 for batch in opened.iter_batches(batch_size=BATCH_ROWS):
                     yield from (_decode(row, self._decoders) for row in batch.to_pylist())
@@ -89,8 +89,27 @@ class ParquetSplit(BaseSplit):
             return opened.read_row_group(group)
 
 
-class CsvSplit(BaseSplit):
-    """Rows of CSV files with the types that pandas infers, as ``datasets`` gives them; held as Arrow columns."""
+class TableSplit(BaseSplit):
+    """Rows of an Arrow table."""
+
+    def __init__(self, table: pa.Table, identity: Identity | None = None, revision: str | None = None) -> None:
+        self.table = table
+        self._decoders = _decoders(table.schema)
+        super().__init__(tuple(str(name) for name in table.column_names), identity, revision)
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        for batch in self.table.to_batches(max_chunksize=BATCH_ROWS):
+            yield from (_decode(row, self._decoders) for row in batch.to_pylist())
+
+    def _row(self, index: int) -> Row:
+        return _decode(self.table.slice(index, 1).to_pylist()[0], self._decoders)
+
+
+class CsvSplit(TableSplit):
+    """Rows of CSV files with the types that pandas infers, as ``datasets`` gives them."""
 
     def __init__(self, files: Sequence[Path], options: Mapping[str, Any]) -> None:
         import pandas as pd  # type: ignore[import-untyped]
@@ -110,20 +129,8 @@ class CsvSplit(BaseSplit):
                 raise DataError(
                     f"cannot read {file} as CSV: {error}", hint="check the file and the options in dataset_kwargs"
                 ) from error
-        self._table = pa.concat_tables(tables, promote_options="permissive")
-        names = tuple(str(name) for name in self._table.column_names)
-        super().__init__(names, Identity(tuple(files), f"csv {canonical_json(dict(options))}"), None)
-
-    def __len__(self) -> int:
-        return int(self._table.num_rows)
-
-    def __iter__(self) -> Iterator[Row]:
-        for batch in self._table.to_batches(max_chunksize=BATCH_ROWS):
-            yield from batch.to_pylist()
-
-    def _row(self, index: int) -> Row:
-        row: Row = self._table.slice(index, 1).to_pylist()[0]
-        return row
+        table = pa.concat_tables(tables, promote_options="permissive")
+        super().__init__(table, Identity(tuple(files), f"csv {canonical_json(dict(options))}"))
 
 
 class _open_parquet:  # noqa: N801 - a context manager that is read like a function
