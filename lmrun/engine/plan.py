@@ -124,7 +124,7 @@ def plan_jobs(
         for config in selection.tasks:
             label = labels.label(config.task, setting)
             try:
-                job = jobs.get(label) or _plan_job(config, label, setting, sources)
+                job = jobs.get(label) or plan_job(config, label, setting, sources)
                 _refuse_namesake(job, config)
                 jobs[label] = job
             except TaskError as error:
@@ -159,7 +159,13 @@ def _plan_group(group: Group, setting: TaskSetting, labels: Labels) -> PlannedGr
     )
 
 
-def _plan_job(config: TaskConfig, label: str, setting: TaskSetting, sources: Sources) -> PlannedJob:
+def plan_job(config: TaskConfig, label: str, setting: TaskSetting, sources: Sources) -> PlannedJob:
+    """Build and check one task as a setting asks for it.
+
+    Raises:
+        TaskError: if the task cannot be rendered or scored.
+        DataError: if its data is not there.
+    """
     task = Task(config, sources.data, sources.functions)
     prompts = PromptSettings(
         num_fewshot=setting.num_fewshot,

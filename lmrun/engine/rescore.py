@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from lmrun.code import TaskFunctions
 from lmrun.engine.facts import filter_specs, metric_specs, scoring_from_json
 from lmrun.engine.inputs import Sources, open_sources
 from lmrun.engine.open import hold
+from lmrun.engine.recorded import current_config
 from lmrun.engine.results import write_results
 from lmrun.engine.score import score_job
 from lmrun.errors import LmrunError, TaskError
@@ -83,11 +83,7 @@ def _stated_now(sources: Sources) -> CurrentSpec:
     catalog, functions = sources.catalog, sources.functions
 
     def current(job: JobView, recorded: ScoringSpec) -> ScoringSpec | None:
-        name = job.setting["name"]
-        if name not in catalog.names() and job.task not in catalog.names() and not Path(name).exists():
-            return None
-        tasks = catalog.resolve(name).tasks
-        config = next((task for task in tasks if task.task == job.task), None)
+        config = current_config(catalog, job)
         if config is None:
             return None
         metrics = recorded.metrics if config.metric_list is None else metric_specs(config.metric_list)

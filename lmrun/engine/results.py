@@ -260,8 +260,19 @@ def lm_eval_layout(reader: RunReader, model: Mapping[str, Any]) -> dict[str, Any
         "settings": {label: dict(job.setting) for label, job in jobs.items()},
         "model_name": model["name"],
         "date": info.get("created"),
-        "lmrun": {"run": reader.run.id, "manifest_hash": info.get("manifest_hash"), "plan_hash": info.get("plan_hash")},
+        "lmrun": {
+            "run": reader.run.id,
+            "manifest_hash": info.get("manifest_hash"),
+            "plan_hash": info.get("plan_hash"),
+            "fingerprint": model["fingerprint"],
+            "jobs": {label: _integrity(job) for label, job in jobs.items()},
+        },
     }
+
+
+def _integrity(job: JobView) -> dict[str, Any]:
+    """What tells whether two jobs asked the same of the same data."""
+    return {"task_hash": job.task_hash, "datasets": dict(job.datasets), "prompt_hash": job.prompt_hash}
 
 
 _SETTING_NAMES = {

@@ -59,9 +59,10 @@ def _stand_in(name: str, ours: ModuleType, installed: Path | None) -> ModuleType
     def missing(attribute: str) -> Any:
         file = _file(name, installed)
         if attribute.startswith("__") or file is None:
-            raise AttributeError(f"lmrun's stand-in for {name} has no {attribute!r}; with lm-eval installed it is there")
+            raise AttributeError(
+                f"lmrun's stand-in for {name} has no {attribute!r}; with lm-eval installed it is there"
+            )
         return getattr(load_file(f"{name}__installed", file.with_suffix(".py")), attribute)
 
     module.__dict__["__getattr__"] = missing
     return module
-
