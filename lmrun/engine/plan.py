@@ -15,10 +15,13 @@ from lmrun.engine.labels import Labels, setting_as_json
 from lmrun.errors import BackendError, DataError, LmrunError, Location, Problem, TaskError
 from lmrun.manifest import Manifest, ModelEntry, TaskSetting
 from lmrun.requests import canonical_json
-from lmrun.scoring import check_spec, unknown_golds
+from lmrun.scoring import check_spec, unknown_golds, with_robust
 from lmrun.scoring.spec import ScoringSpec
 from lmrun.store.records import JobRecord
 from lmrun.tasks import Group, PromptSettings, Selection, Task, TaskConfig
+
+_DOCS_OF_A_FORM = 20
+"""Docs whose targets decide which robust filter fits a task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +183,7 @@ def plan_job(config: TaskConfig, label: str, setting: TaskSetting, sources: Sour
     # The first doc is rendered now: a wrong column or template is found before a model is loaded.
     first = next(task.eval_docs(1))
     task.renderer(prompts).render(*first)
-    scoring = scoring_spec(task)
+    scoring = _scoring(task, setting)
     if wrong := check_spec(scoring, task.functions):
         place = config.place("metric_list")
         raise TaskError(
@@ -190,7 +193,17 @@ def plan_job(config: TaskConfig, label: str, setting: TaskSetting, sources: Sour
             ),
         )
     warnings = tuple(_warnings(task, prompts, scoring, first))
+    if setting.robust and task.output_type == "generate_until" and scoring == scoring_spec(task):
+        warnings += (f"{task.name}: no robust filter fits how it is scored; it has its own filters alone",)
     return PlannedJob(label, setting, task, prompts, setting.limit, scoring, task.doc_count(setting.limit), warnings)
+
+
+def _scoring(task: Task, setting: TaskSetting) -> ScoringSpec:
+    spec = scoring_spec(task)
+    if not setting.robust:
+        return spec
+    docs = task.eval_docs(min(_DOCS_OF_A_FORM, task.n_docs))
+    return with_robust(spec, [task_facts(task, *doc).target for doc in docs])
 
 
 def _warnings(

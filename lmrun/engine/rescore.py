@@ -16,6 +16,7 @@ from lmrun.errors import LmrunError, TaskError
 from lmrun.functions import FunctionRef, Functions
 from lmrun.manifest import load_manifest
 from lmrun.scoring import check_spec
+from lmrun.scoring.robust import PIPELINE
 from lmrun.scoring.spec import ScoringSpec
 from lmrun.store.reader import RunReader
 from lmrun.store.records import JobView
@@ -88,7 +89,10 @@ def _stated_now(sources: Sources) -> CurrentSpec:
             return None
         metrics = recorded.metrics if config.metric_list is None else metric_specs(config.metric_list)
         code = config.process_results if isinstance(config.process_results, FunctionRef) else None
-        spec = replace(recorded, metrics=metrics, filters=filter_specs(config.filter_list), process_results=code)
+        filters = filter_specs(config.filter_list)
+        if job.setting.get("robust") and all(pipeline.name != PIPELINE for pipeline in filters):
+            filters = (*filters, *(pipeline for pipeline in recorded.filters if pipeline.name == PIPELINE))
+        spec = replace(recorded, metrics=metrics, filters=filters, process_results=code)
         if wrong := check_spec(spec, functions):
             placed = (replace(p, location=p.location or config.place("metric_list")) for p in wrong)
             raise TaskError(f"task {job.task!r} cannot be scored as its file says now", problems=tuple(placed))
