@@ -390,3 +390,12 @@ def test_the_manifests_word_for_the_length_takes_the_place_of_the_tasks(world: W
     reader = RunReader(outcome.directory)
     sample = reader.sample(next(reader.samples(SampleQuery())).id)
     assert dict(sample.exchanges[0].request.generation) == {"until": ["\n"], "max_new_tokens": 3}
+
+
+def test_groups_that_share_their_tasks_all_have_a_score(world: World) -> None:
+    for name in ("warm", "bright"):
+        group = f"group: {name}\ntask: [colours]\naggregate_metric_list: [{{metric: acc}}]\n"
+        (world.folder / "tasks" / f"{name}.yaml").write_text(group)
+    tasks = '[[tasks]]\nname = "warm"\n[[tasks]]\nname = "bright"\n'
+    outcome = world.run(world.manifest(world.stub(), tasks=tasks))
+    assert {label for _, label, _ in world.scores(outcome)} == {"warm", "bright", "colours"}
