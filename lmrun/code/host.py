@@ -156,4 +156,3 @@ def main(descriptor: int, trusted: Sequence[str]) -> None:
     host = Host([Path(folder) for folder in trusted])
     connection.send_bytes(dump((True, None)))
     serve(host, connection)
-

@@ -29,7 +29,9 @@ class MadeSplit:
         self._rows = rows
         self._source = source
         self.revision = source.revision if source else None
-        self.columns = rows.columns if isinstance(rows, TableSplit) else tuple(dict.fromkeys(k for r in rows for k in r))
+        self.columns = (
+            rows.columns if isinstance(rows, TableSplit) else tuple(dict.fromkeys(k for r in rows for k in r))
+        )
 
     @property
     def fingerprint(self) -> str:

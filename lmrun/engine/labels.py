@@ -26,6 +26,7 @@ def setting_as_json(setting: TaskSetting) -> dict[str, Any]:
         "fewshot_as_multiturn": setting.fewshot_as_multiturn,
         "system_instruction": setting.system_instruction,
         "generation": dict(setting.generation) if setting.generation else None,
+        "robust": setting.robust or None,
         "limit": setting.limit,
         "seed": setting.seed,
     }

@@ -50,6 +50,8 @@ class TaskSetting:
     """None: true where a chat template is applied."""
     system_instruction: str | None = None
     generation: Mapping[str, Any] | None = None
+    robust: bool = False
+    """Score generated answers also by a robust filter that fits the targets."""
     limit: int | float | None = None
     """Docs, or a share of them below 1; None for all."""
     seed: int = DEFAULT_SEED
@@ -156,6 +158,7 @@ def _task_table(task: TaskSetting) -> dict[str, Any]:
         "fewshot_as_multiturn": task.fewshot_as_multiturn,
         "system_instruction": task.system_instruction,
         "generation": dict(task.generation) if task.generation is not None else None,
+        "robust": task.robust or None,
         "limit": task.limit,
         "seed": task.seed,
     }

@@ -1,7 +1,7 @@
 """What code of lm-eval's task files imports from ``lm_eval``, so that it runs where lm-eval is not installed.
 
 Where lm-eval is installed these modules still take the place of its own: the code of a task is then the same
-everywhere, and no torch is imported for it. Modules that are not here, and names that these modules lack, are lm-eval's.
+everywhere, and no torch is imported for it. Modules that are not here, and names that these lack, are lm-eval's.
 """
 
 from __future__ import annotations
@@ -59,9 +59,10 @@ def _stand_in(name: str, ours: ModuleType, installed: Path | None) -> ModuleType
     def missing(attribute: str) -> Any:
         file = _file(name, installed)
         if attribute.startswith("__") or file is None:
-            raise AttributeError(f"lmrun's stand-in for {name} has no {attribute!r}; with lm-eval installed it is there")
+            raise AttributeError(
+                f"lmrun's stand-in for {name} has no {attribute!r}; with lm-eval installed it is there"
+            )
         return getattr(load_file(f"{name}__installed", file.with_suffix(".py")), attribute)
 
     module.__dict__["__getattr__"] = missing
     return module
-
