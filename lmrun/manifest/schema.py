@@ -292,7 +292,7 @@ class Decontaminate(Section):
     """Corpora in which docs of the tasks are looked for, to score those that are in them and the others apart."""
 
     corpora: Annotated[list[Text], Field(min_length=1)]
-    """Files relative to this file (`.jsonl`, `.txt`, both also with `.gz`, or `.parquet`); `*` and `**` are wildcards."""
+    """Files relative to this file: `.jsonl`, `.txt` (both also with `.gz`) or `.parquet`; `*`, `**` are wildcards."""
     ngram: Ngram = DEFAULT_NGRAM
     """So many words in a row make an overlap; `auto` is 8 to 13 by the length of the docs of each task."""
     field: Text = "text"
