@@ -102,6 +102,7 @@ class Response:
     text: str | None = None
     """``generate_until``: the answer, without reasoning and without the stop string."""
     reasoning: str | None = None
+    """What the model wrote before its answer to itself, where the backend splits it off."""
     logprob: float | None = None
     """Sum of natural-log probabilities of the scored tokens (``loglikelihood*``)."""
     is_greedy: bool | None = None
@@ -111,8 +112,12 @@ class Response:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     """Tokens generated, or tokens scored."""
+    reasoning_tokens: int = 0
+    """Of the tokens generated: those of the reasoning."""
     dropped_tokens: int = 0
-    """Prompt tokens cut from the left because the prompt did not fit."""
+    """Prompt tokens that were cut away because the prompt did not fit."""
+    skipped: str | None = None
+    """Why there is no answer although nothing failed: the manifest wants such requests left out."""
     error: ResponseError | None = None
     attempts: int = 1
     notes: Mapping[str, Any] = field(default_factory=dict)
@@ -122,11 +127,11 @@ class Response:
 def response_as_json(response: Response) -> dict[str, Any]:
     """A response as a JSON mapping that leaves out what is empty."""
     out: dict[str, Any] = {}
-    for name in ("text", "reasoning", "logprob", "is_greedy", "finish_reason"):
+    for name in ("text", "reasoning", "logprob", "is_greedy", "finish_reason", "skipped"):
         value = getattr(response, name)
         if value is not None:
             out[name] = value
-    for name in ("prompt_tokens", "completion_tokens", "dropped_tokens"):
+    for name in ("prompt_tokens", "completion_tokens", "reasoning_tokens", "dropped_tokens"):
         if getattr(response, name):
             out[name] = getattr(response, name)
     if response.error:

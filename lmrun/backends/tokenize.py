@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, get_args
 
 from lmrun.requests import Context, Message, context_as_json
 
@@ -24,6 +24,10 @@ Join: TypeAlias = Literal["joint", "remerged", "split"]
 followed by the whole text's tokens from that length on.
 ``split``: a token of the whole text swallowed the continuation, which is therefore encoded alone.
 """
+
+TooLong: TypeAlias = Literal["left", "middle", "error", "skip"]
+"""What becomes of a prompt that does not fit: it is cut, or not answered, or left out."""
+TOO_LONG: tuple[TooLong, ...] = get_args(TooLong)
 
 
 class Tokenizer(Protocol):
@@ -50,9 +54,11 @@ class Tokenizer(Protocol):
 class Unanswerable(Exception):  # noqa: N818 - the state of a request, not a fault of the program
     """A request that this model cannot be asked; becomes the error of its response."""
 
-    def __init__(self, kind: str, message: str) -> None:
+    def __init__(self, kind: str, message: str, *, skip: bool = False) -> None:
         super().__init__(message)
         self.kind = kind
+        self.skip = skip
+        """The manifest wants such requests left out."""
 
 
 class Pair(NamedTuple):
@@ -71,7 +77,7 @@ class Window(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """Tokens as the model gets them, after what did not fit was dropped from the left."""
+    """Tokens as the model gets them, after what did not fit was dropped."""
 
     inputs: Tokens
     dropped: int
@@ -238,26 +244,25 @@ def rolling_windows(tokens: Tokens, prefix: int, max_length: int) -> Iterator[Wi
         start = end
 
 
-def cut_left(context: Tokens, continuation: Tokens, max_length: int) -> Cut:
-    """Model input that scores a continuation: all but its last token, cut from the left to ``max_length``.
+def cut_pair(context: Tokens, continuation: Tokens, max_length: int, too_long: TooLong = "left") -> Cut:
+    """Model input that scores a continuation: all but its last token, the context cut so that it is ``max_length``.
 
     Raises:
-        Unanswerable: the continuation alone is longer than that.
+        Unanswerable: the continuation alone is longer than that, or the context must not be cut.
     """
     if len(continuation) > max_length:
         raise Unanswerable(
             "continuation_too_long", f"{len(continuation)} tokens to score, but the model takes {max_length} at most"
         )
-    whole = [*context, *continuation]
-    dropped = max(0, len(whole) - (max_length + 1))
-    return Cut(whole[dropped:-1], dropped)
+    cut = _cut(context, max_length + 1 - len(continuation), too_long)
+    return Cut([*cut.inputs, *continuation][:-1], cut.dropped)
 
 
-def cut_prompt(tokens: Tokens, max_length: int, max_new_tokens: int) -> Cut:
-    """A prompt cut from the left so that ``max_new_tokens`` still fit behind it.
+def cut_prompt(tokens: Tokens, max_length: int, max_new_tokens: int, too_long: TooLong = "left") -> Cut:
+    """A prompt cut so that ``max_new_tokens`` still fit behind it.
 
     Raises:
-        Unanswerable: nothing of the prompt would be left.
+        Unanswerable: nothing of the prompt would be left, or it must not be cut.
     """
     room = max_length - max_new_tokens
     if room <= 0:
@@ -265,5 +270,16 @@ def cut_prompt(tokens: Tokens, max_length: int, max_new_tokens: int) -> Cut:
             "max_gen_toks_too_large",
             f"max_gen_toks is {max_new_tokens}, and the model takes {max_length} tokens, prompt included: none is left",
         )
-    dropped = max(0, len(tokens) - room)
-    return Cut(tokens[dropped:], dropped)
+    return _cut(tokens, room, too_long)
+
+
+def _cut(tokens: Tokens, room: int, too_long: TooLong) -> Cut:
+    dropped = len(tokens) - room
+    if dropped <= 0:
+        return Cut(tokens, 0)
+    if too_long in ("error", "skip"):
+        message = f"the prompt has {len(tokens)} tokens, and there is room for {room}"
+        raise Unanswerable("prompt_too_long", message, skip=too_long == "skip")
+    # The beginning has the BOS and what the chat template begins with, the end has the question.
+    head = room // 2 if too_long == "middle" else 0
+    return Cut([*tokens[:head], *tokens[head + dropped :]], dropped)

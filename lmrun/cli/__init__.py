@@ -18,7 +18,7 @@ def build_app() -> Typer:
     """The Typer application with all commands."""
     import typer
 
-    from lmrun.cli import batch, cache, data, doctor, init, ls, plan, preview, score, show, validate
+    from lmrun.cli import batch, cache, data, doctor, init, ls, plan, preview, score, show, validate, verify
 
     app = typer.Typer(
         name="lmrun",
@@ -38,6 +38,7 @@ def build_app() -> Typer:
 
     for command in (batch.batch, show.show, score.score, validate.validate, plan.plan, preview.preview, init.init):
         app.command()(command)
+    app.command()(verify.verify)
     app.command(name="doctor")(doctor.doctor)
     app.add_typer(ls.app, name="ls")
     app.add_typer(data.app, name="data")

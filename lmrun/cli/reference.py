@@ -19,7 +19,7 @@ manifest's name (its newest run), or `latest`.
 | exit code | meaning |
 |---|---|
 | 0 | complete |
-| 1 | finished, but some samples are errors: their scores are marked incomplete |
+| 1 | finished, but some samples are errors: their scores are marked incomplete; `verify`: something has changed |
 | 2 | bad manifest, task or arguments |
 | 3 | a backend or a model could not start |
 | 130 | interrupted; the same command resumes |

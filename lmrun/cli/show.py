@@ -21,8 +21,11 @@ def show(
     wrong: Annotated[bool, typer.Option("--wrong", help="Samples with a wrong answer.")] = False,
     correct: Annotated[bool, typer.Option("--correct", help="Samples with a right answer.")] = False,
     errors: Annotated[bool, typer.Option("--errors", help="Samples without an answer.")] = False,
-    truncated: Annotated[bool, typer.Option("--truncated", help="Samples whose answer or prompt was cut.")] = False,
+    truncated: Annotated[
+        bool, typer.Option("--truncated", help="Samples whose answer was cut off, or whose prompt did not fit.")
+    ] = False,
     no_match: Annotated[bool, typer.Option("--no-match", help="Samples in which a filter found no answer.")] = False,
+    ambiguous: Annotated[bool, typer.Option("--ambiguous", help="Samples in which a filter found several.")] = False,
     search: Annotated[str | None, typer.Option("--search", metavar="TEXT", help="Samples that contain TEXT.")] = None,
     sample: Annotated[int | None, typer.Option("--sample", metavar="DOC_ID", help="One doc, in full.")] = None,
     n: Annotated[int, typer.Option("-n", metavar="N", help="At most this many samples.")] = 10,
@@ -33,15 +36,16 @@ def show(
     """Show results and samples of a run.
 
     Without a filter the results table is printed. With any filter, the samples that fit: prompt, answer, what was
-    extracted from it, and the score; on a terminal in a pager. --json prints one object (results) or one per line
-    (samples).
+    extracted from it (between ⟦ and ⟧), and the score; on a terminal in a pager. Reasoning is folded to its length,
+    but for --sample, which shows everything. --json prints one object (results) or one per line (samples).
     """
     from lmrun.display.samples import sample_as_json, sample_text
     from lmrun.store.reader import RunReader, SampleQuery
     from lmrun.store.runs import DEFAULT_RUNS_DIR, find_run
 
-    flags = {"wrong": wrong, "correct": correct, "errors": errors, "truncated": truncated, "no_match": no_match}
-    outcomes = tuple(name for name, on in flags.items() if on)
+    endings = {"wrong": wrong, "correct": correct, "errors": errors}
+    traits = {"truncated": truncated, "no_match": no_match, "ambiguous": ambiguous}
+    outcomes = tuple(name for name, on in {**endings, **traits}.items() if on)
     reader = RunReader(find_run(run, runs_dir or DEFAULT_RUNS_DIR))
     if not outcomes and search is None and sample is None and not (task or model):
         _results(reader, json=json)

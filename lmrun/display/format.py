@@ -29,6 +29,11 @@ def number(value: object) -> str:
     return f"{value:.4f}"
 
 
+def share(value: float) -> str:
+    """A share in percent, e.g. ``2.5%``; empty for none."""
+    return "" if value == 0 else "<0.1%" if value < 0.0005 else f"{value:.1%}"
+
+
 def size(n: int) -> str:
     """Bytes as people read them."""
     amount = float(n)

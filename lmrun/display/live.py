@@ -74,7 +74,7 @@ def _jobs_table(jobs: Sequence[JobProgress], total: int) -> Table:
             f"{job.done:,}/{job.requests:,}" if job.requests else "",
             f"{job.cache_hits:,}" if job.cache_hits else "",
             Text(str(job.errors), style="red") if job.errors else "",
-            Text(job.headline),
+            Text.assemble(job.headline, (f"  {job.remarks}" if job.remarks else "", "yellow")),
         )
     if total > len(jobs):
         table.caption = f"{len(jobs)} of {total} jobs"

@@ -56,7 +56,8 @@ class PlainSink:
 def _job_line(job: JobProgress) -> str:
     counts = f"{job.docs} docs, {job.requests} requests, {job.cache_hits} from cache"
     errors = f", {job.errors} ERRORS" if job.errors else ""
-    return f"{job.state}: {job.model} {job.label}: {job.headline or '-'} ({counts}{errors})"
+    remarks = f", {job.remarks}" if job.remarks else ""
+    return f"{job.state}: {job.model} {job.label}: {job.headline or '-'} ({counts}{errors}{remarks})"
 
 
 def _status_line(snapshot: Snapshot) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 
-from lmrun.display.format import duration, number
+from lmrun.display.format import duration, number, share
 from lmrun.display.table import Column, Style, Table
-from lmrun.engine.results import ResultRow, result_rows
+from lmrun.engine.results import ResultRow, flags, result_rows
 from lmrun.store.reader import RunReader
 
 _COLUMNS = (
@@ -24,9 +24,11 @@ _COLUMNS = (
     Column("95% interval"),
     Column("n", right=True),
     Column("errors", right=True),
-    Column("truncated", right=True),
+    Column("skipped", right=True),
     Column("cut", right=True),
+    Column("truncated", right=True),
     Column("no match", right=True),
+    Column("ambiguous", right=True),
     Column("cached", right=True),
 )
 
@@ -51,13 +53,13 @@ def show_results(reader: RunReader) -> None:
 
 
 def _style(row: ResultRow) -> Style:
-    return "yellow" if row.errors else "bold" if row.is_group else ""
+    return "yellow" if row.errors or row.flags else "bold" if row.is_group else ""
 
 
 def _cells(row: ResultRow, *, first: bool, several: bool) -> list[str]:
     arrow = "" if row.higher_is_better is None else "↑" if row.higher_is_better else "↓"
     interval = f"[{number(row.interval[0])}, {number(row.interval[1])}]" if row.interval else ""
-    counts = (row.n, row.errors, row.truncated, row.dropped)
+    counts = (row.n, row.errors, row.skipped, row.dropped)
     return [
         (row.model if several else "") if first else "",
         "  " * row.depth + row.alias if first else "",
@@ -71,7 +73,9 @@ def _cells(row: ResultRow, *, first: bool, several: bool) -> list[str]:
         number(row.stderr) if isinstance(row.stderr, float) else "",
         interval,
         *(f"{count:,}" if count and (first or i == 0) else "" for i, count in enumerate(counts)),
-        f"{row.no_match:,}" if row.no_match else "",
+        share(row.truncated_rate) if first else "",
+        share(row.no_match_rate),
+        share(row.ambiguous_rate),
         f"{row.cache_hits / row.requests:.0%}" if first and row.cache_hits else "",
     ]
 
@@ -90,12 +94,20 @@ def closing_words(reader: RunReader) -> str:
             f"{errors} samples are errors and are not part of any score: lmrun show {reader.run.path} --errors; "
             "run the same command again to ask only those"
         )
-    docs = max(1, sum(job.n_docs for job in jobs))
-    truncated, cut = sum(job.n_truncated for job in jobs), sum(job.n_dropped for job in jobs)
-    if truncated > 0.01 * docs:
-        lines.append(f"{truncated} answers were cut off at the token limit: lmrun show {reader.run.path} --truncated")
+    lines.extend(
+        f"{job.model} {job.label}: {job.n_truncated:,} of {job.n_docs:,} answers were cut off at the token limit; "
+        f"a larger max_gen_toks may help: lmrun show {reader.run.path} --truncated"
+        for job in jobs
+        if "truncated" in flags(job.n_truncated, job.n_docs)
+    )
+    cut, skipped = sum(job.n_dropped for job in jobs), sum(job.n_skipped for job in jobs)
     if cut:
-        lines.append(f"{cut} prompts did not fit and were cut on the left: lmrun show {reader.run.path} --truncated")
+        lines.append(f"{cut:,} prompts did not fit and were cut: lmrun show {reader.run.path} --truncated")
+    if skipped:
+        lines.append(
+            f"{skipped:,} samples were left out because their prompts did not fit; scores are of the others: "
+            f"lmrun show {reader.run.path} --truncated"
+        )
     took = info["finished"] - info["created"] if "finished" in info and "created" in info else None
     lines.append(f"{info.get('status', '?')}{f' in {duration(took)}' if took else ''}: {reader.run.path}")
     if any(job.n_scored for job in jobs):

@@ -8,10 +8,12 @@ from typing import Any
 
 from lmrun.display.format import number, safe
 from lmrun.requests import context_as_json, response_as_json
-from lmrun.store.records import Exchange, SampleDetail
+from lmrun.store.records import Exchange, SampleDetail, ScoreRecord
 
 _SHORT = 1_200
 """Characters of a prompt that a listing shows, from its end: there the question is."""
+_AROUND = 30
+"""Characters of an answer that are shown on each side of what a filter found in it."""
 
 
 def sample_as_json(detail: SampleDetail) -> str:
@@ -32,7 +34,14 @@ def sample_as_json(detail: SampleDetail) -> str:
             "choices": detail.choices,
             "requests": [_exchange_json(e) for e in detail.exchanges],
             "scores": [
-                {"filter": s.filter, "filtered": s.filtered, "metrics": s.metrics, "extraction": s.extraction}
+                {
+                    "filter": s.filter,
+                    "filtered": s.filtered,
+                    "metrics": s.metrics,
+                    "extraction": s.extraction,
+                    "span": s.span,
+                    "correct": s.correct,
+                }
                 for s in detail.scores
             ],
         },
@@ -62,7 +71,9 @@ def sample_text(detail: SampleDetail, *, full: bool) -> str:
 def _lines(detail: SampleDetail, *, full: bool) -> Iterator[str]:
     row = detail.row
     mark = {True: "✓", False: "✗", None: "·"}[row.correct] if row.status != "error" else "!"
-    flags = [w for w, on in (("truncated", row.truncated), ("no match", row.no_match)) if on]
+    ambiguous = any(score.extraction == "ambiguous" for score in detail.scores)
+    traits = (("skipped", row.status == "skipped"), ("truncated", row.truncated), ("no match", row.no_match))
+    flags = [word for word, on in (*traits, ("ambiguous", ambiguous)) if on]
     if row.dropped:
         flags.append(f"{row.dropped} prompt tokens cut")
     yield f"━━ {mark} {row.label} · doc {row.doc_id} · {row.model}" + "".join(f" · {flag}" for flag in flags)
@@ -75,13 +86,14 @@ def _lines(detail: SampleDetail, *, full: bool) -> Iterator[str]:
         elif exchange.request.context != shown:
             shown = exchange.request.context
             yield from _prompt(exchange, full=full)
-        yield from _answer(exchange, detail)
+        yield from _answer(exchange, detail, full=full)
     yield f"target: {safe(_value(detail.target))}"
     for score in detail.scores:
         metrics = "  ".join(f"{safe(name)}={safe(_value(value))}" for name, value in score.metrics.items())
         extraction = f" ({score.extraction})" if score.extraction else ""
         filtered = f" {safe(_filtered(score.filtered))}{extraction} →" if score.extraction else ""
         yield f"score[{safe(score.filter)}]:{filtered} {metrics}"
+        yield from _place(score, detail)
     if full:
         yield "doc: " + safe(json.dumps(detail.doc, ensure_ascii=False, default=str))
 
@@ -102,16 +114,34 @@ def _prompt(exchange: Exchange, *, full: bool) -> Iterator[str]:
         yield _indent(message.content if full else message.content[-_SHORT:])
 
 
-def _answer(exchange: Exchange, detail: SampleDetail) -> Iterator[str]:
+def _place(score: ScoreRecord, detail: SampleDetail) -> Iterator[str]:
+    """Where in the answer a filter found what it extracted: between ⟦ and ⟧, with what stands around it."""
+    response = detail.exchanges[0].response if detail.exchanges else None
+    # Of several answers to one request it is not recorded which one was chosen.
+    if score.span is None or response is None or response.text is None or any(e.repeat for e in detail.exchanges):
+        return
+    start, end = score.span
+    text = response.text
+    before, after = text[max(0, start - _AROUND) : start], text[end : end + _AROUND]
+    found = text[start:end] if end - start <= _SHORT else text[start : start + _SHORT] + "…"
+    shown = f"{'…' * (start > _AROUND)}{before}⟦{found}⟧{after}{'…' * (end + _AROUND < len(text))}"
+    yield "  found: " + safe(shown).replace("\n", "⏎")
+
+
+def _answer(exchange: Exchange, detail: SampleDetail, *, full: bool) -> Iterator[str]:
     request, response = exchange.request, exchange.response
     label = f"answer {exchange.repeat}" if exchange.repeat else "answer"
     if response is None:
         yield f"{label}: (not answered)"
     elif response.error:
         yield f"{label}: error {safe(response.error.kind)}: {safe(response.error.message)}"
+    elif response.skipped:
+        yield f"{label}: skipped: {safe(response.skipped)}"
     elif request.kind == "generate_until":
         if response.reasoning:
-            yield f"reasoning: ({len(response.reasoning):,} characters)"
+            yield f"reasoning: ({len(response.reasoning):,} characters, {response.reasoning_tokens:,} tokens)"
+            if full:
+                yield _indent(response.reasoning)
         ended = "" if response.finish_reason == "stop" else f" ({response.finish_reason})"
         yield f"{label}{ended}:"
         yield _indent(response.text or "")

@@ -28,6 +28,7 @@ def setting_as_json(setting: TaskSetting) -> dict[str, Any]:
         "generation": dict(setting.generation) if setting.generation else None,
         "metadata": dict(setting.metadata) if setting.metadata else None,
         "compat": setting.compat,
+        "robust": setting.robust or None,
         "limit": setting.limit,
         "seed": setting.seed,
     }

@@ -15,10 +15,13 @@ from lmrun.engine.labels import Labels, setting_as_json
 from lmrun.errors import BackendError, DataError, LmrunError, Location, Problem, TaskError
 from lmrun.manifest import Manifest, ModelEntry, TaskSetting
 from lmrun.requests import canonical_json
-from lmrun.scoring import check_spec, unknown_golds
+from lmrun.scoring import check_spec, unknown_golds, with_robust
 from lmrun.scoring.spec import ScoringSpec
 from lmrun.store.records import JobRecord
 from lmrun.tasks import Group, PromptSettings, Selection, Task, TaskConfig
+
+_DOCS_OF_A_FORM = 20
+"""Docs whose targets decide which robust filter fits a task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,7 @@ def plan_jobs(
         for config in selection.tasks:
             label = labels.label(config.task, setting)
             try:
-                job = jobs.get(label) or _plan_job(config, label, setting, sources)
+                job = jobs.get(label) or plan_job(config, label, setting, sources)
                 _refuse_namesake(job, config)
                 jobs[label] = job
             except TaskError as error:
@@ -159,7 +162,13 @@ def _plan_group(group: Group, setting: TaskSetting, labels: Labels) -> PlannedGr
     )
 
 
-def _plan_job(config: TaskConfig, label: str, setting: TaskSetting, sources: Sources) -> PlannedJob:
+def plan_job(config: TaskConfig, label: str, setting: TaskSetting, sources: Sources) -> PlannedJob:
+    """Build and check one task as a setting asks for it.
+
+    Raises:
+        TaskError: if the task cannot be rendered or scored.
+        DataError: if its data is not there.
+    """
     task = Task(config, sources.data, sources.functions)
     prompts = PromptSettings(
         num_fewshot=setting.num_fewshot,
@@ -175,7 +184,7 @@ def _plan_job(config: TaskConfig, label: str, setting: TaskSetting, sources: Sou
     # The first doc is rendered now: a wrong column or template is found before a model is loaded.
     first = next(task.eval_docs(1))
     task.renderer(prompts).render(*first)
-    scoring = scoring_spec(task)
+    scoring = _scoring(task, setting)
     if wrong := check_spec(scoring, task.functions):
         place = config.place("metric_list")
         raise TaskError(
@@ -185,7 +194,17 @@ def _plan_job(config: TaskConfig, label: str, setting: TaskSetting, sources: Sou
             ),
         )
     warnings = tuple(_warnings(task, prompts, scoring, first))
+    if setting.robust and task.output_type == "generate_until" and scoring == scoring_spec(task):
+        warnings += (f"{task.name}: no robust filter fits how it is scored; it has its own filters alone",)
     return PlannedJob(label, setting, task, prompts, setting.limit, scoring, task.doc_count(setting.limit), warnings)
+
+
+def _scoring(task: Task, setting: TaskSetting) -> ScoringSpec:
+    spec = scoring_spec(task)
+    if not setting.robust:
+        return spec
+    docs = task.eval_docs(min(_DOCS_OF_A_FORM, task.n_docs))
+    return with_robust(spec, [task_facts(task, *doc).target for doc in docs])
 
 
 def _warnings(

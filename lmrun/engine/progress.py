@@ -50,6 +50,8 @@ class JobProgress:
     """waiting, rendering, looking up, answering, scoring, done, failed."""
     headline: str = ""
     """Metric and value, once scored."""
+    remarks: str = ""
+    """Shares of answers that were cut off, and in which a filter found none or several."""
 
 
 @dataclass(frozen=True, slots=True)

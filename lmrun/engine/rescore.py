@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from lmrun.code import TaskFunctions
 from lmrun.engine.facts import filter_specs, metric_specs, scoring_from_json
 from lmrun.engine.inputs import Sources, open_sources
 from lmrun.engine.open import hold
+from lmrun.engine.recorded import current_config
 from lmrun.engine.results import write_results
 from lmrun.engine.score import score_job
 from lmrun.errors import LmrunError, TaskError
 from lmrun.functions import FunctionRef, Functions
 from lmrun.manifest import load_manifest
 from lmrun.scoring import check_spec
+from lmrun.scoring.robust import PIPELINE
 from lmrun.scoring.spec import ScoringSpec
 from lmrun.store.reader import RunReader
 from lmrun.store.records import JobView
@@ -83,16 +84,15 @@ def _stated_now(sources: Sources) -> CurrentSpec:
     catalog, functions = sources.catalog, sources.functions
 
     def current(job: JobView, recorded: ScoringSpec) -> ScoringSpec | None:
-        name = job.setting["name"]
-        if name not in catalog.names() and job.task not in catalog.names() and not Path(name).exists():
-            return None
-        tasks = catalog.resolve(name).tasks
-        config = next((task for task in tasks if task.task == job.task), None)
+        config = current_config(catalog, job)
         if config is None:
             return None
         metrics = recorded.metrics if config.metric_list is None else metric_specs(config.metric_list)
         code = config.process_results if isinstance(config.process_results, FunctionRef) else None
-        spec = replace(recorded, metrics=metrics, filters=filter_specs(config.filter_list), process_results=code)
+        filters = filter_specs(config.filter_list)
+        if job.setting.get("robust") and all(pipeline.name != PIPELINE for pipeline in filters):
+            filters = (*filters, *(pipeline for pipeline in recorded.filters if pipeline.name == PIPELINE))
+        spec = replace(recorded, metrics=metrics, filters=filters, process_results=code)
         if wrong := check_spec(spec, functions):
             placed = (replace(p, location=p.location or config.place("metric_list")) for p in wrong)
             raise TaskError(f"task {job.task!r} cannot be scored as its file says now", problems=tuple(placed))

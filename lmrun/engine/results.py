@@ -36,19 +36,53 @@ class ResultRow:
     higher_is_better: bool | None
     n: int
     errors: int
+    skipped: int
+    """Samples left out because their prompt did not fit the model."""
     truncated: int
+    """Samples with an answer that was cut off at the token limit."""
+    truncated_rate: float
     dropped: int
     """Samples whose prompt was cut because it did not fit the model."""
     no_match: int
     """Samples in which the row's filter found no answer."""
+    no_match_rate: float
+    ambiguous: int
+    """Samples in which it found different ones."""
+    ambiguous_rate: float
     cache_hits: int
     requests: int
+    flags: Sequence[str] = ()
+    """``truncated``: so many answers were cut off that the score says little."""
     prompt: str = ""
     """How it was asked, where that is not plain: ``chat``, ``chat turns``, ``system``, ``generation`` (overridden)."""
 
 
 _NO_SCORE = MetricRecord("no score", "", "–", "N/A", None, 0, None)
 """Stands for a job of which no doc could be scored."""
+
+
+TRUNCATION_LIMIT = 0.01
+"""Above this share of answers that were cut off, a score is flagged."""
+
+
+def rate(count: int, total: int) -> float:
+    """A share; 0 of nothing is 0."""
+    return count / total if total else 0.0
+
+
+def flags(truncated: int, docs: int) -> tuple[str, ...]:
+    """What makes a score doubtful."""
+    return ("truncated",) if rate(truncated, docs) > TRUNCATION_LIMIT else ()
+
+
+def remarks(docs: int, truncated: int, extractions: Mapping[str, Mapping[str, int]]) -> str:
+    """What to know of a job's scores, e.g. ``truncated 3.0%, no match 12.0% (strict-match)``; empty if all is well."""
+    words = [f"truncated {rate(truncated, docs):.1%}"] if truncated else []
+    for status, name in (("no_match", "no match"), ("ambiguous", "ambiguous")):
+        for pipeline, counts in extractions.items():
+            if count := counts.get(status, 0):
+                words.append(f"{name} {rate(count, sum(counts.values())):.1%} ({pipeline})")
+    return ", ".join(words)
 
 
 def headline(metrics: Sequence[MetricRecord]) -> str:
@@ -107,7 +141,7 @@ class ModelResults:
                 yield from self._job_rows(self.jobs[label], depth)
 
     def _job_rows(self, job: JobView, depth: int) -> Iterator[ResultRow]:
-        unscored = [_NO_SCORE] if job.n_errors or job.status == "failed" else []
+        unscored = [_NO_SCORE] if job.n_errors or job.n_skipped or job.status == "failed" else []
         for m in self.metrics[job.label] or unscored:
             yield ResultRow(
                 model=self.model,
@@ -124,14 +158,45 @@ class ModelResults:
                 interval=m.interval,
                 higher_is_better=m.higher_is_better,
                 n=m.n,
-                errors=job.n_errors,
-                truncated=job.n_truncated,
-                dropped=job.n_dropped,
-                no_match=self.extractions[job.label].get(m.filter, {}).get("no_match", 0),
-                cache_hits=job.cache_hits,
-                requests=job.requests,
+                **self._counts([job], m.filter),
                 prompt=_prompt_words(job),
             )
+
+    def _counts(self, jobs: Sequence[JobView], pipeline: str) -> dict[str, Any]:
+        """What stands beside a score of these jobs under one filter."""
+        found = [self.extractions[job.label].get(pipeline, {}) for job in jobs]
+        extracted = sum(sum(counts.values()) for counts in found)
+        no_match, ambiguous = (sum(counts.get(name, 0) for counts in found) for name in ("no_match", "ambiguous"))
+        docs, truncated = sum(job.n_docs for job in jobs), sum(job.n_truncated for job in jobs)
+        return {
+            "errors": sum(job.n_errors for job in jobs),
+            "skipped": sum(job.n_skipped for job in jobs),
+            "truncated": truncated,
+            "truncated_rate": rate(truncated, docs),
+            "dropped": sum(job.n_dropped for job in jobs),
+            "no_match": no_match,
+            "no_match_rate": rate(no_match, extracted),
+            "ambiguous": ambiguous,
+            "ambiguous_rate": rate(ambiguous, extracted),
+            "cache_hits": sum(job.cache_hits for job in jobs),
+            "requests": sum(job.requests for job in jobs),
+            "flags": flags(truncated, docs),
+        }
+
+    def extraction_rates(self) -> dict[str, dict[str, dict[str, float]]]:
+        """By task and filter that extracts: how many answers were matched, ambiguous and not found, and the shares."""
+        return {
+            label: {
+                name: {
+                    **{status: counts.get(status, 0) for status in ("matched", "ambiguous", "no_match")},
+                    "ambiguous_rate": rate(counts.get("ambiguous", 0), sum(counts.values())),
+                    "no_match_rate": rate(counts.get("no_match", 0), sum(counts.values())),
+                }
+                for name, counts in pipelines.items()
+            }
+            for label, pipelines in self.extractions.items()
+            if pipelines
+        }
 
     def leaves(self, group: str) -> list[JobView]:
         """The jobs beneath a group."""
@@ -173,12 +238,7 @@ class ModelResults:
                 interval=m.ci,
                 higher_is_better=m.higher_is_better,
                 n=m.n,
-                errors=sum(job.n_errors for job in leaves),
-                truncated=sum(job.n_truncated for job in leaves),
-                dropped=sum(job.n_dropped for job in leaves),
-                no_match=sum(self.extractions[job.label].get(m.filter, {}).get("no_match", 0) for job in leaves),
-                cache_hits=sum(job.cache_hits for job in leaves),
-                requests=sum(job.requests for job in leaves),
+                **self._counts(leaves, m.filter),
             )
 
 
@@ -210,7 +270,7 @@ def result_rows(reader: RunReader) -> list[ResultRow]:
 
 
 def lm_eval_layout(reader: RunReader, model: Mapping[str, Any]) -> dict[str, Any]:
-    """The results of one model as lm-eval lays them out, with ``intervals``, ``incomplete`` and ``lmrun`` added."""
+    """The results of one model as lm-eval lays them out, with what only lmrun knows added."""
     results = ModelResults(reader, model["name"])
     entries: dict[str, dict[str, Any]] = {}
     intervals: dict[str, dict[str, Any]] = {}
@@ -251,6 +311,10 @@ def lm_eval_layout(reader: RunReader, model: Mapping[str, Any]) -> dict[str, Any
         "intervals": intervals,
         "incomplete": {label: job.n_errors for label, job in jobs.items() if job.n_errors or job.status != "scored"},
         "truncated": {label: job.n_truncated for label, job in jobs.items() if job.n_truncated},
+        "truncated_rate": {label: rate(job.n_truncated, job.n_docs) for label, job in jobs.items() if job.n_truncated},
+        "skipped": {label: job.n_skipped for label, job in jobs.items() if job.n_skipped},
+        "extraction": results.extraction_rates(),
+        "flags": {label: list(found) for label, job in jobs.items() if (found := flags(job.n_truncated, job.n_docs))},
         "config": {
             "model": model["backend"],
             "model_args": {"pretrained": model["model"]},
@@ -260,8 +324,19 @@ def lm_eval_layout(reader: RunReader, model: Mapping[str, Any]) -> dict[str, Any
         "settings": {label: dict(job.setting) for label, job in jobs.items()},
         "model_name": model["name"],
         "date": info.get("created"),
-        "lmrun": {"run": reader.run.id, "manifest_hash": info.get("manifest_hash"), "plan_hash": info.get("plan_hash")},
+        "lmrun": {
+            "run": reader.run.id,
+            "manifest_hash": info.get("manifest_hash"),
+            "plan_hash": info.get("plan_hash"),
+            "fingerprint": model["fingerprint"],
+            "jobs": {label: _integrity(job) for label, job in jobs.items()},
+        },
     }
+
+
+def _integrity(job: JobView) -> dict[str, Any]:
+    """What tells whether two jobs asked the same of the same data."""
+    return {"task_hash": job.task_hash, "datasets": dict(job.datasets), "prompt_hash": job.prompt_hash}
 
 
 _SETTING_NAMES = {

@@ -22,7 +22,7 @@ from lmrun.engine.open import OpenRun, open_run
 from lmrun.engine.plan import Plan, PlannedJob, PlannedModel
 from lmrun.engine.progress import JobProgress, Tracker
 from lmrun.engine.render import JobRenderer, render_job
-from lmrun.engine.results import headline, write_results
+from lmrun.engine.results import headline, remarks, write_results
 from lmrun.engine.score import score_job
 from lmrun.errors import BackendError, ExitCode, LmrunError
 from lmrun.manifest import manifest_hash
@@ -254,7 +254,10 @@ class _Engine:
         """Show a scored job; returns how many of its samples are errors."""
         errors = self.store.count_errors(job.address.id)
         text = headline(self.store.metrics(job.address.id))
-        self.tracker.update(job.address.model, job.address.label, state="done", errors=errors, headline=text)
+        truncated, extractions = self.store.count_truncated(job.address.id), self.store.extractions(job.address.id)
+        doubts = remarks(job.planned.n_docs, truncated, extractions)
+        address = job.address
+        self.tracker.update(address.model, address.label, state="done", errors=errors, headline=text, remarks=doubts)
         return errors
 
     # -- failures ------------------------------------------------------------------------------------------------------

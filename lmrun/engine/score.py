@@ -36,6 +36,8 @@ class JobScorer:
         flat = [response for repeats in sample.responses for response in repeats]
         truncated = any(response.finish_reason == "length" for response in flat)
         dropped = sum(response.dropped_tokens for response in flat)
+        if not sample.error and any(response.skipped for response in flat):
+            return SampleOutcome(sample.id, (), skipped=True)
         if sample.error:
             return SampleOutcome(sample.id, (), None, truncated, dropped, error=sample.error)
         try:

@@ -53,6 +53,8 @@ class TaskSetting:
     metadata: Mapping[str, Any] | None = None
     """Put over that of every task."""
     compat: Literal["lm-eval"] | None = None
+    robust: bool = False
+    """Score generated answers also by a robust filter that fits the targets."""
     limit: int | float | None = None
     """Docs, or a share of them below 1; None for all."""
     seed: int = DEFAULT_SEED
@@ -161,6 +163,7 @@ def _task_table(task: TaskSetting) -> dict[str, Any]:
         "generation": dict(task.generation) if task.generation is not None else None,
         "metadata": dict(task.metadata) if task.metadata is not None else None,
         "compat": task.compat,
+        "robust": task.robust or None,
         "limit": task.limit,
         "seed": task.seed,
     }

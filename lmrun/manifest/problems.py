@@ -24,6 +24,7 @@ _OTHER_WORDS = {
     "batch_size": "batch_tokens",
     "max_batch_size": "batch_tokens",
     "parallelize": "device_map",
+    "think_end_token": "reasoning",
     "gen_kwargs": "generation",
     "generation_kwargs": "generation",
     "n_shot": "num_fewshot",

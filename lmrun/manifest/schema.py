@@ -48,6 +48,7 @@ def _one_of(choices: Iterable[str]) -> str:
 
 _DTYPES = ("auto", "float32", "float16", "bfloat16", "float64")
 _DEVICES = ("auto", "cpu", "cuda", "cuda:0", "mps")
+_TOO_LONG = ("left", "middle", "error", "skip")
 _BARE = Field(strict=True)
 
 Text: TypeAlias = Annotated[str, Field(strict=True, min_length=1), expects("text in quotes")]
@@ -99,6 +100,12 @@ DeviceMap: TypeAlias = Annotated[
     Annotated[str, Field(strict=True, min_length=1)] | dict[str, Annotated[str, _BARE] | Annotated[int, _BARE]],
     expects('text such as "auto", or a table from module name to device'),
 ]
+Reasoning: TypeAlias = Annotated[
+    Literal["auto"]
+    | Annotated[dict[Literal["start", "end"], Annotated[str, Field(strict=True, pattern=r"\S")]], Field(min_length=2)],
+    expects('"auto", or { start = "<think>", end = "</think>" }', ["auto"]),
+]
+TooLong: TypeAlias = Annotated[Literal["left", "middle", "error", "skip"], expects(_one_of(_TOO_LONG), _TOO_LONG)]
 
 
 def folder_name(text: str) -> str:
@@ -181,6 +188,8 @@ class TaskKeys(Section):
     """Put over the task's `metadata`, which code that makes its docs is given. Keys in a task win over `[defaults]`."""
     compat: Axis[Compat] | None = None
     """`lm-eval`: do as lm-eval 0.4.13 does even where that is plainly wrong."""
+    robust: Axis[Flag] | None = None
+    """Score generated answers also by a robust filter that fits the targets, beside the task's own. Absent: false."""
 
 
 class Defaults(TaskKeys):
@@ -239,6 +248,11 @@ class HfModel(ModelKeys):
     """For example `sdpa`, `eager` or `flash_attention_2`."""
     chat_template: Axis[Text] | None = None
     """File with a template relative to this file, or name of one of the model's templates."""
+    reasoning: Axis[Reasoning] | None = None
+    """Split off what the model thinks aloud, by these delimiters; `auto` looks for known ones. Absent: do not split."""
+    too_long: Axis[TooLong] = "left"
+    """What becomes of a prompt that does not fit: it is cut on the `left` or in the `middle`, or its sample is an
+    `error`, or left out (`skip`)."""
 
 
 class PluginModel(ModelKeys):

@@ -6,6 +6,7 @@ from lmrun.scoring.extraction import Extraction
 from lmrun.scoring.groups import LeafMetric, aggregate_group
 from lmrun.scoring.metrics import METRICS
 from lmrun.scoring.process import unknown_golds
+from lmrun.scoring.robust import with_robust
 from lmrun.scoring.score import DocScore, score_doc
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "required_packages",
     "score_doc",
     "unknown_golds",
+    "with_robust",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 Status = Literal["matched", "no_match", "ambiguous"]
 Span = tuple[int, int]
@@ -48,6 +48,21 @@ class Item(NamedTuple):
         """This item after one more extraction: what failed before stays failed."""
         worst = status if self.status is None else max(self.status, status, key=lambda s: _SEVERITY[s])
         return Item(value, None if status == "no_match" else span, worst)
+
+
+State: TypeAlias = "list[Item] | Item"
+"""Between two filters: the answers to a request, or the one that was picked."""
+
+
+def elements(state: State) -> list[Item]:
+    """The answers one by one: those of a list, or the characters of a single text."""
+    if isinstance(state, list):
+        return state
+    if isinstance(state.value, str):
+        return [Item(char, state.part(i, i + 1), state.status) for i, char in enumerate(state.value)]
+    if isinstance(state.value, list | tuple):
+        return [Item(value, None, state.status) for value in state.value]
+    return [state]
 
 
 class Found(NamedTuple):

@@ -14,14 +14,13 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol
 
 from lmrun.errors import TaskError, did_you_mean
 from lmrun.functions import FunctionRef, Functions
-from lmrun.scoring.extraction import Item, find
+from lmrun.scoring.extraction import Item, State, elements, find
+from lmrun.scoring.robust import ROBUST
 from lmrun.scoring.spec import FilterSpec, FilterStep
-
-State: TypeAlias = "list[Item] | Item"
 
 
 class Filter(Protocol):
@@ -30,17 +29,6 @@ class Filter(Protocol):
     def apply(self, state: State, doc: Mapping[str, Any]) -> State:
         """The answers after this step. ``doc`` is the dataset row that they answer."""
         ...
-
-
-def elements(state: State) -> list[Item]:
-    """The answers one by one: those of a list, or the characters of a single text."""
-    if isinstance(state, list):
-        return state
-    if isinstance(state.value, str):
-        return [Item(char, state.part(i, i + 1), state.status) for i, char in enumerate(state.value)]
-    if isinstance(state.value, list | tuple):
-        return [Item(value, None, state.status) for value in state.value]
-    return [state]
 
 
 @dataclass(frozen=True)
@@ -134,12 +122,12 @@ class Map:
 
     def apply(self, state: State, doc: Mapping[str, Any]) -> State:
         """See :class:`Filter`."""
-        return [Item(self._entry(item.value), item.span, item.status) for item in elements(state)]
+        return [self._map(item) for item in elements(state)]
 
-    def _entry(self, value: Any) -> Any:
-        return (
-            self.default_value if isinstance(value, list | dict) else self.mapping_dict.get(value, self.default_value)
-        )
+    def _map(self, item: Item) -> Item:
+        if isinstance(item.value, list | dict) or item.value not in self.mapping_dict:
+            return item.then(self.default_value, None, "no_match")
+        return item.then(self.mapping_dict[item.value], item.span, "matched")
 
 
 @dataclass(frozen=True)
@@ -271,9 +259,13 @@ class FormatSpan:
 
     def apply(self, state: State, doc: Mapping[str, Any]) -> State:
         """See :class:`Filter`."""
-        return [Item(self._format(i.value), None, i.status) if isinstance(i.value, str) else i for i in elements(state)]
+        return [self._format(item) if isinstance(item.value, str) else item for item in elements(state)]
 
-    def _format(self, text: str) -> str:
+    def _format(self, item: Item) -> Item:
+        text = self._entities(item.value)
+        return item.then(text, None, "matched" if text else "no_match")
+
+    def _entities(self, text: str) -> str:
         text = self._LABEL.sub(lambda m: f"{_ENTITY_LABELS[m.group(1)]}:", text.lower())
         text = text.replace("$$", "$").rstrip("$").replace("\n", "$").strip()
         found = [
@@ -294,9 +286,13 @@ class Coded:
         """See :class:`Filter`."""
         before = [item.value for item in state] if isinstance(state, list) else state.value
         (after,) = self.functions.apply_filter(self.function, self.kwargs, [before], [doc])
-        if isinstance(after, list | tuple) and isinstance(state, list):
-            return [Item(value) for value in after]
-        return Item(after)
+        if not isinstance(state, list):
+            return Item(after, None, state.status)
+        if not isinstance(after, list | tuple):
+            return Item(after)
+        # What an earlier filter did not find, code does not find either.
+        known = [item.status for item in state] if len(after) == len(state) else [None] * len(after)
+        return [Item(value, None, status) for value, status in zip(after, known, strict=True)]
 
 
 FILTERS: Mapping[str, Callable[..., Filter]] = {
@@ -311,6 +307,7 @@ FILTERS: Mapping[str, Callable[..., Filter]] = {
     "map": Map,
     "regex_pos": RegexPos,
     "format_span": FormatSpan,
+    **ROBUST,
 }
 
 

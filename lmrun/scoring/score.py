@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lmrun.errors import TaskError
 from lmrun.functions import Functions
 from lmrun.requests import Response
-from lmrun.scoring.extraction import Extraction
-from lmrun.scoring.filters import State, build_pipeline, run_pipeline
+from lmrun.scoring.extraction import Extraction, State
+from lmrun.scoring.filters import build_pipeline, run_pipeline
 from lmrun.scoring.process import process
+from lmrun.scoring.robust import Robust
 from lmrun.scoring.spec import DocFacts, OutputType, ScoringSpec
 
 _HEADLINES = ("acc", "exact_match", "acc_norm")
@@ -52,6 +53,9 @@ def _score(
     steps = build_pipeline(pipeline, functions)
     states = [run_pipeline(steps, repeats, facts.doc) for repeats in values]
     filtered = [_plain(state) for state in states]
+    if not spec.has_choices:
+        for step in steps:
+            facts = replace(facts, target=step.target(facts.target)) if isinstance(step, Robust) else facts
     metrics = process(spec, facts, filtered, functions)
     return DocScore(pipeline.name, filtered, metrics, _extraction(states[0]), _correct(metrics))
 

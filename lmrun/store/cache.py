@@ -111,7 +111,9 @@ class Cache:
             except (ValueError, TypeError) as error:
                 problems.append(f"{key}: unreadable response: {error}")
                 continue
-            if response.error is not None or (response.text is None and response.logprob is None):
+            if response.error is not None or (
+                response.text is None and response.logprob is None and not response.skipped
+            ):
                 problems.append(f"{key}: holds no answer")
         return problems
 

@@ -19,7 +19,7 @@ from lmrun.store.records import (
     SampleRow,
     ScoreRecord,
 )
-from lmrun.store.rows import metric_records, request_from_row
+from lmrun.store.rows import extraction_counts, metric_records, request_from_row
 from lmrun.store.runs import RunDirectory
 from lmrun.store.schema import MIGRATIONS
 
@@ -29,7 +29,11 @@ _ENDINGS = {
     "errors": "s.status = 'error'",
 }
 """A sample ends in one way: of several of these, any may hold."""
-_TRAITS = {"truncated": "(s.truncated OR s.dropped > 0)", "no_match": "s.no_match"}
+_TRAITS = {
+    "truncated": "(s.truncated OR s.dropped > 0 OR s.status = 'skipped')",
+    "no_match": "s.no_match",
+    "ambiguous": "EXISTS (SELECT 1 FROM scores c WHERE c.sample_id = s.id AND c.extraction = 'ambiguous')",
+}
 """What else can be said of a sample: of several of these, all must hold."""
 
 
@@ -41,9 +45,9 @@ class SampleQuery:
     task: str | None = None
     """A job's label, or the task's name or alias in any setting."""
     outcomes: Sequence[str] = ()
-    """``wrong``, ``correct``, ``errors``, ``truncated``, ``no_match``."""
+    """``wrong``, ``correct``, ``errors``, ``truncated``, ``no_match``, ``ambiguous``."""
     search: str | None = None
-    """Text that occurs in the prompt, the continuation, the output or the doc; case does not matter."""
+    """Text that occurs in the prompt, the continuation, the output, the reasoning or the doc; in any case."""
     doc_id: int | None = None
     limit: int | None = None
     offset: int = 0
@@ -75,6 +79,7 @@ class RunReader:
             """SELECT j.*, m.name AS model,
                  (SELECT count(*) FROM samples s WHERE s.job_id = j.id AND s.status = 'scored') AS n_scored,
                  (SELECT count(*) FROM samples s WHERE s.job_id = j.id AND s.status = 'error') AS n_errors,
+                 (SELECT count(*) FROM samples s WHERE s.job_id = j.id AND s.status = 'skipped') AS n_skipped,
                  (SELECT count(*) FROM samples s WHERE s.job_id = j.id AND s.truncated) AS n_truncated,
                  (SELECT count(*) FROM samples s WHERE s.job_id = j.id AND s.dropped > 0) AS n_dropped,
                  (SELECT count(*) FROM responses a WHERE a.job_id = j.id) AS requests,
@@ -85,15 +90,7 @@ class RunReader:
 
     def extractions(self, job_id: int) -> dict[str, dict[str, int]]:
         """By filter that extracts: how many samples have which status (``matched``, ``no_match``, ``ambiguous``)."""
-        rows = self._db.execute(
-            """SELECT c.filter, c.extraction, count(*) FROM scores c JOIN samples s ON s.id = c.sample_id
-               WHERE s.job_id = ? AND c.extraction IS NOT NULL GROUP BY 1, 2""",
-            (job_id,),
-        )
-        found: dict[str, dict[str, int]] = {}
-        for name, status, count in rows:
-            found.setdefault(name, {})[status] = count
-        return found
+        return extraction_counts(self._db, job_id)
 
     def groups(self) -> list[GroupView]:
         """Groups of every model, parents before children."""
@@ -179,16 +176,17 @@ def _conditions(query: SampleQuery) -> tuple[str, list[Any]]:
                  SELECT r.sample_id FROM requests r LEFT JOIN texts t ON t.id = r.context_id
                  LEFT JOIN responses a ON a.key = r.key
                  WHERE instr(lower(t.body), ?) OR instr(lower(r.continuation), ?)
-                    OR instr(lower(json_extract(a.response, '$.text')), ?)))"""
+                    OR instr(lower(json_extract(a.response, '$.text')), ?)
+                    OR instr(lower(json_extract(a.response, '$.reasoning')), ?)))"""
         )
-        values.extend([query.search.lower()] * 4)
+        values.extend([query.search.lower()] * 5)
     return " AND ".join(conditions), values
 
 
 def _job_view(row: sqlite3.Row) -> JobView:
     plain = (
         *("id", "model", "label", "task", "alias", "num_fewshot", "output_type", "status", "n_docs_total", "n_docs"),
-        *("n_scored", "n_errors", "n_truncated", "n_dropped", "requests", "cache_hits"),
+        *("n_scored", "n_errors", "n_skipped", "n_truncated", "n_dropped", "requests", "cache_hits"),
         *("task_hash", "prompt_hash"),
     )
     return JobView(

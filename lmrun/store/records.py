@@ -85,6 +85,8 @@ class SampleOutcome:
     truncated: bool = False
     dropped: int = 0
     no_match: bool = False
+    skipped: bool = False
+    """Left out, as the manifest wants it: neither scored nor an error."""
     error: Mapping[str, str] | None = None
 
 
@@ -119,6 +121,7 @@ class JobView:
     n_docs: int
     n_scored: int
     n_errors: int
+    n_skipped: int
     n_truncated: int
     n_dropped: int
     requests: int

@@ -48,3 +48,16 @@ def metric_records(db: sqlite3.Connection, job_id: int) -> list[MetricRecord]:
         )
         for r in rows
     ]
+
+
+def extraction_counts(db: sqlite3.Connection, job_id: int) -> dict[str, dict[str, int]]:
+    """By filter that extracts: how many samples of a job are ``matched``, ``no_match`` and ``ambiguous``."""
+    rows = db.execute(
+        """SELECT c.filter, c.extraction, count(*) FROM scores c JOIN samples s ON s.id = c.sample_id
+           WHERE s.job_id = ? AND c.extraction IS NOT NULL GROUP BY 1, 2 ORDER BY min(c.rowid)""",
+        (job_id,),
+    )
+    found: dict[str, dict[str, int]] = {}
+    for name, status, count in rows:
+        found.setdefault(name, {})[status] = count
+    return found

@@ -60,7 +60,7 @@ MIGRATIONS = (
         target TEXT NOT NULL,                          -- JSON
         text TEXT NOT NULL,                            -- JSON: doc_to_text where it is an index, else null
         choices TEXT NOT NULL,                         -- JSON list, or null
-        status TEXT NOT NULL DEFAULT 'pending',        -- pending, scored, error
+        status TEXT NOT NULL DEFAULT 'pending',        -- pending, scored, skipped, error
         correct INTEGER,                               -- 1, 0, or null where the metric is not right-or-wrong
         truncated INTEGER NOT NULL DEFAULT 0,          -- 1: the answer was cut off by the token limit
         dropped INTEGER NOT NULL DEFAULT 0,            -- prompt tokens cut away because the prompt was too long

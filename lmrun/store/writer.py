@@ -29,7 +29,7 @@ from lmrun.store.records import (
     SampleRecord,
     Source,
 )
-from lmrun.store.rows import metric_records, request_from_row, to_json
+from lmrun.store.rows import extraction_counts, metric_records, request_from_row, to_json
 from lmrun.store.runs import RunDirectory
 from lmrun.store.schema import MIGRATIONS
 
@@ -275,6 +275,14 @@ class RunStore:
         """How many of the job's samples are errors."""
         return int(self._count("SELECT count(*) FROM samples WHERE job_id = ? AND status = 'error'", job_id))
 
+    def count_truncated(self, job_id: int) -> int:
+        """Of how many of the job's samples an answer was cut off."""
+        return int(self._count("SELECT count(*) FROM samples WHERE job_id = ? AND truncated", job_id))
+
+    def extractions(self, job_id: int) -> dict[str, dict[str, int]]:
+        """By filter that extracts: how many samples have which status."""
+        return extraction_counts(self._db, job_id)
+
     def _count(self, statement: str, job_id: int) -> int:
         return int(self._db.execute(statement, (job_id,)).fetchone()[0])
 
@@ -321,7 +329,7 @@ class RunStore:
                     """UPDATE samples SET status = ?, correct = ?, truncated = ?, dropped = ?, no_match = ?, error = ?
                        WHERE id = ?""",
                     (
-                        "error" if outcome.error else "scored",
+                        "error" if outcome.error else "skipped" if outcome.skipped else "scored",
                         outcome.correct,
                         outcome.truncated,
                         outcome.dropped,

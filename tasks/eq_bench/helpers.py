@@ -29,4 +29,4 @@ def _scaled(difference: float) -> float:
     """Small differences count for less, along an S-shaped curve."""
     if difference == 0 or difference > 5:
         return difference
-    return 6.5 * (1 / (1 + math.e ** (-1.2 * (difference - 4))))
+    return 6.5 * (1 / (1 + math.pow(math.e, -1.2 * (difference - 4))))

@@ -15,7 +15,11 @@ Doc = Mapping[str, Any]
 Results = Sequence[str]
 Scores = dict[str, float]
 
-_CHINESE_PUNCTUATION = "！？｡。＂＃＄％＆＇（）＊＋，－／：；＜＝＞＠［＼］＾＿｀｛｜｝～｟｠｢｣､、〃》「」『』【】〔〕〖〗〘〙〚〛〜〝〞〟〰〾〿–—‘’‛“”„‟…‧﹏."
+# Full-width and other marks that Chinese texts use.
+_CHINESE_PUNCTUATION = (
+    "！？｡。＂＃＄％＆＇（）＊＋，－／：；＜＝＞＠［＼］＾＿｀｛｜｝～｟｠｢｣､、〃"
+    "》「」『』【】〔〕〖〗〘〙〚〛〜〝〞〟〰〾〿–—‘’‛“”„‟…‧﹏."
+)
 _PUNCTUATION = str.maketrans("", "", string.punctuation + _CHINESE_PUNCTUATION)
 
 
@@ -81,7 +85,7 @@ def _best(name: str, measure: Callable[[str, str], float], prediction: str, doc:
     return {"score": value, name: value}
 
 
-# -- measures ------------------------------------------------------------------------------------------------------------
+# -- measures --------------------------------------------------------------------------------------------------------
 
 
 def _word_f1(prediction: str, answer: str) -> float:
@@ -104,8 +108,8 @@ def _number_share(prediction: str, answer: str) -> float:
 
 def _class_share(prediction: str, answer: str, classes: Sequence[str]) -> float:
     named = [name for name in classes if name in prediction]
-    # A class whose name is part of the right one's is not held against the answer. That the list changes while it is gone
-    # through, so that the class after such a one is skipped, is part of the metric.
+    # A class whose name is part of the right one's is not held against the answer. That the list changes while it is
+    # gone through, so that the class after such a one is skipped, is part of the metric.
     for name in named:
         if name in answer and name != answer:
             named.remove(name)
@@ -126,7 +130,7 @@ def _likeness(prediction: str, answer: str) -> float:
     return round(100 * SequenceMatcher(None, prediction, answer).ratio()) / 100
 
 
-# -- ROUGE-L as the package rouge counts it: sets of words, sentences end at every full stop -----------------------------
+# -- ROUGE-L as the package rouge counts it: sets of words, sentences end at every full stop ---------------------------
 
 
 def _chinese_rouge_l(prediction: str, answer: str) -> float:
@@ -149,8 +153,7 @@ def _sentences(text: str) -> list[list[str]]:
 
 
 def _common(right: list[str], given: list[str]) -> set[str]:
-    """The words of a longest common subsequence; of several the one that takes its words from the latest place in
-    ``right``."""
+    """The words of a longest common subsequence; of several the one that the package finds."""
     lengths = [[0] * (len(given) + 1)]
     for word in right:
         above, row = lengths[-1], [0]

@@ -14,7 +14,7 @@ _NOT_A_TOKEN = re.compile(r"[^a-z0-9]+")
 
 
 def process_results(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
-    """For each measure its best value over the true answers, how far that is above the false ones, and whether it is."""
+    """For each measure the best value over the true answers, whether it beats the false ones, and by how much."""
     true, false = _sentences(doc["correct_answers"]), _sentences(doc["incorrect_answers"])
     if _NO_COMMENT not in true:
         true.append(_NO_COMMENT)
@@ -31,7 +31,7 @@ def _sentences(answers: Sequence[str]) -> list[str]:
     return [answer if answer.endswith(".") else f"{answer}." for answer in stripped if answer]
 
 
-# -- measures, from 0 to 100 ---------------------------------------------------------------------------------------------
+# -- measures, from 0 to 100 -------------------------------------------------------------------------------------------
 
 
 def _bleu(answer: str, completion: str) -> float:

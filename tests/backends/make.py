@@ -117,3 +117,27 @@ def save(folder: Path, architecture: str, kind: str, *, positions: int = 128, ch
     saved.config.eos_token_id = saved.generation_config.eos_token_id = made.eos_token_id
     saved.save_pretrained(folder)
     return folder
+
+
+def save_thinking(folder: Path, texts: list[tuple[str, str]], *, delimiters: tuple[str, str], special: bool) -> Path:
+    """A chat model that has learnt by heart what to answer to each prompt, with tokens of its own for reasoning."""
+    import torch
+    from tokenizers import AddedToken
+
+    made = tokenizer("bytes", CHAT_TEMPLATE)
+    made.add_tokens([AddedToken(text, special=special, normalized=False) for text in delimiters])
+    made.save_pretrained(folder)
+    taught = model("llama").train()
+    examples = [(made.encode(f"<|user|>{question}\n<|assistant|>"), made.encode(answer)) for question, answer in texts]
+    optimizer = torch.optim.AdamW(taught.parameters(), lr=3e-3)
+    for _ in range(120):
+        for prompt, answer in examples:
+            tokens = torch.tensor([[*prompt, *answer, made.eos_token_id]])
+            labels = tokens.clone()
+            labels[0, : len(prompt)] = -100
+            taught(input_ids=tokens, labels=labels).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    taught.config.eos_token_id = taught.generation_config.eos_token_id = made.eos_token_id
+    taught.eval().save_pretrained(folder)
+    return folder

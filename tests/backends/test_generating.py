@@ -139,6 +139,41 @@ def test_a_long_prompt_is_cut_from_the_left_and_counted(load: Load) -> None:
     assert error.kind == "max_gen_toks_too_large"
 
 
+def test_an_answer_that_ends_with_its_last_token_is_not_cut_off(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = load("llama")
+    model, encoder = parts(backend)
+    request = prompts(1, until=[])[0]
+    tokens = reference(load, "llama", request, 10)
+    last = next(i for i, token in enumerate(tokens) if i > 2 and token not in tokens[:i])
+    wanted = {"until": [], "max_gen_toks": last + 1}
+    cut = answers(backend, [Request("generate_until", request.context, generation=wanted)])[0]
+    assert (cut.finish_reason, cut.completion_tokens) == ("length", last + 1)
+    stop = encoder.tokenizer.decode(tokens[last : last + 1])
+    assert stop not in encoder.tokenizer.decode(tokens[:last])
+    stopped = answers(backend, [Request("generate_until", request.context, generation={**wanted, "until": [stop]})])[0]
+    assert (stopped.finish_reason, stopped.completion_tokens) == ("stop", last + 1)
+    monkeypatch.setattr(model.generation_config, "eos_token_id", tokens[last])
+    ended = answers(backend, [Request("generate_until", request.context, generation=wanted)])[0]
+    assert (ended.finish_reason, ended.completion_tokens) == ("stop", last + 1)
+
+
+def test_what_becomes_of_a_long_prompt_is_up_to_the_manifest(load: Load) -> None:
+    generated = Request("generate_until", " ".join(make.WORDS * 8), generation={"max_gen_toks": 28})
+    scored = Request("loglikelihood", " ".join(make.WORDS * 8), " yes")
+    for request in (generated, scored):
+        left, middle, error, skip = (
+            answers(load("llama", too_long=policy), [request])[0] for policy in ("left", "middle", "error", "skip")
+        )
+        assert left.dropped_tokens == middle.dropped_tokens > 0
+        assert left.prompt_tokens == middle.prompt_tokens
+        assert (left.text, left.logprob) != (middle.text, middle.logprob)
+        assert error.error and error.error.kind == "prompt_too_long" and not error.skipped
+        assert skip.skipped and skip.error is None and skip.text is None and skip.logprob is None
+    names = {load("llama", too_long=policy).identify().fingerprint for policy in ("left", "middle", "error", "skip")}
+    assert len(names) == 4
+    assert load("llama", too_long="left").identify() == load("llama").identify()
+
+
 @pytest.mark.parametrize("architecture", make.ARCHITECTURES)
 @pytest.mark.parametrize("sampled", [False, True])
 def test_on_a_cpu_an_answer_depends_on_its_request_alone(load: Load, architecture: str, sampled: bool) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmrun.backends.tokenize import Encoder, Tokenizer, Unanswerable, cut_left, cut_prompt, rolling_windows
+from lmrun.backends.tokenize import Encoder, Tokenizer, TooLong, Unanswerable, cut_pair, cut_prompt, rolling_windows
 from lmrun.requests import Message
 from tests.backends import make
 
@@ -163,9 +163,9 @@ def test_a_cut_keeps_the_continuation_and_counts_what_it_drops(
     context, continuation = list(range(n_context + 1)), list(range(100, 100 + n_continuation))
     if n_continuation > max_length:
         with pytest.raises(Unanswerable, match="tokens to score"):
-            cut_left(context, continuation, max_length)
+            cut_pair(context, continuation, max_length)
         return
-    cut = cut_left(context, continuation, max_length)
+    cut = cut_pair(context, continuation, max_length)
     whole = [*context, *continuation]
     assert list(cut.inputs) == whole[cut.dropped : -1]
     assert len(cut.inputs) == min(len(whole) - 1, max_length)
@@ -173,10 +173,32 @@ def test_a_cut_keeps_the_continuation_and_counts_what_it_drops(
 
 
 def test_a_prompt_leaves_room_for_the_answer() -> None:
-    assert cut_prompt(range(50), 40, 10) == (range(20, 50), 20)
+    assert cut_prompt(range(50), 40, 10) == (list(range(20, 50)), 20)
     assert cut_prompt(range(30), 40, 10) == (range(30), 0)
     with pytest.raises(Unanswerable, match="max_gen_toks is 40"):
         cut_prompt(range(5), 40, 40)
+
+
+@given(n=st.integers(1, 40), room=st.integers(1, 30))
+def test_a_cut_in_the_middle_keeps_both_ends(n: int, room: int) -> None:
+    cut = cut_prompt(range(n), room + 5, 5, "middle")
+    assert len(cut.inputs) == min(n, room) == n - cut.dropped
+    assert cut.inputs[-1] == n - 1
+    if room > 1:
+        assert cut.inputs[0] == 0
+    kept = room // 2 if cut.dropped else n
+    assert list(cut.inputs) == [*range(kept), *range(kept + cut.dropped, n)]
+
+
+@pytest.mark.parametrize("too_long", ["error", "skip"])
+def test_a_prompt_that_must_not_be_cut(too_long: TooLong) -> None:
+    with pytest.raises(Unanswerable, match="36 tokens, and there is room for 35") as generated:
+        cut_prompt(range(36), 40, 5, too_long)
+    with pytest.raises(Unanswerable, match="36 tokens, and there is room for 35") as scored:
+        cut_pair(range(36), [1] * 6, 40, too_long)
+    for caught in (generated, scored):
+        assert (caught.value.kind, caught.value.skip) == ("prompt_too_long", too_long == "skip")
+    assert cut_prompt(range(35), 40, 5, too_long).dropped == cut_pair(range(35), [1] * 6, 40, too_long).dropped == 0
 
 
 SYSTEM, ASK, PREFILL = Message("system", "be brief"), Message("user", "the cat?"), Message("assistant", "Answer:")

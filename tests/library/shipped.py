@@ -88,14 +88,25 @@ class Pin:
 def pin_of(task: Task) -> Pin:
     """Render a task in every setting. Raises :class:`~lmrun.errors.LmrunError` for a doc that cannot be rendered."""
     asked = []
+    own = task.num_fewshot(PromptSettings())
     for job in _jobs(task):
-        renderer = JobRenderer(job, "stub")
-        for sample in renderer.samples():
-            if sample.error:
-                raise LmrunError(f"{job.label}, doc {sample.doc_id}: {sample.error['message']}")
-        asked.append([task.num_fewshot(job.prompts), renderer.prompt_hash])
+        shots = task.num_fewshot(job.prompts)
+        try:
+            asked.append([shots, _hash(job)])
+        except LmrunError:
+            if shots in (0, own):
+                raise
+            asked.append([shots, None])  # some protocols have no examples to show
     digest = hashlib.blake2b(canonical_json(asked).encode(), digest_size=8)
     return Pin(task.version, digest.hexdigest())
+
+
+def _hash(job: PlannedJob) -> str:
+    renderer = JobRenderer(job, "stub")
+    for sample in renderer.samples():
+        if sample.error:
+            raise LmrunError(f"{job.label}, doc {sample.doc_id}: {sample.error['message']}")
+    return renderer.prompt_hash
 
 
 def _jobs(task: Task) -> Iterator[PlannedJob]:

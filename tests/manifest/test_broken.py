@@ -227,6 +227,18 @@ BROKEN: dict[str, tuple[str, list[Found]]] = {
         MODEL + 'device = "cpu"\ndevice_map = "auto"\n' + TASK,
         [Found((5, 1), "`device` and `device_map` both say", "one of the two", "device_map spreads")],
     ),
+    "a word of lm-eval for reasoning": (
+        MODEL + 'think_end_token = "</think>"\n' + TASK,
+        [Found((4, 1), "unknown key `think_end_token`", "reasoning", "here it is called `reasoning`")],
+    ),
+    "reasoning without an end": (
+        MODEL + 'reasoning = { start = "<think>" }\n' + TASK,
+        [Found((4, 13), "`reasoning` cannot be a table", '"auto", or { start = "<think>", end = "</think>" }')],
+    ),
+    "a policy that there is not": (
+        MODEL + 'too_long = "rigth"\n' + TASK,
+        [Found((4, 12), '`too_long` cannot be "rigth"', 'one of "left", "middle"')],
+    ),
     "two models of one name": (
         '[[models]]\nname = "a"\nbackend = "hf"\nmodel = "x"\n[[models]]\nname = "a"\nbackend = "hf"\nmodel = "y"\n'
         + TASK,

@@ -16,10 +16,10 @@ def test_axes_of_a_task_combine_in_written_order(load: Load) -> None:
 def test_every_scalar_key_of_a_task_can_be_an_axis(load: Load) -> None:
     text = GOOD + (
         'apply_chat_template = [true]\nfewshot_as_multiturn = [true, false]\nsystem_instruction = ["", "Be brief."]\n'
-        "seed = [1, 2]\n"
+        "seed = [1, 2]\nrobust = [false, true]\n"
     )
-    found = [(task.fewshot_as_multiturn, task.system_instruction, task.seed) for task in load(text).tasks]
-    assert len(set(found)) == 8
+    found = [(task.fewshot_as_multiturn, task.system_instruction, task.seed, task.robust) for task in load(text).tasks]
+    assert len(set(found)) == 16
 
 
 def test_an_axis_in_defaults_is_one_of_every_task_and_varies_fastest(load: Load) -> None:
@@ -61,6 +61,11 @@ def test_several_models_without_a_name_are_called_by_their_ids(load: Load) -> No
 def test_several_models_with_one_name_are_told_apart_by_their_ids(load: Load) -> None:
     text = '[[models]]\nname = "m"\nbackend = "hf"\nmodel = ["org/a", "org/b"]\n' + TASK
     assert [model.name for model in load(text).models] == ["m[model=org/a]", "m[model=org/b]"]
+
+
+def test_delimiters_can_be_an_axis_of_tables(load: Load) -> None:
+    text = MODEL + 'reasoning = ["auto", { start = "<t>", end = "</t>" }]\n' + TASK
+    assert [model.options["reasoning"] for model in load(text).models] == ["auto", {"start": "<t>", "end": "</t>"}]
 
 
 def test_a_device_map_table_is_no_axis(load: Load) -> None:

@@ -74,6 +74,7 @@ def test_the_manifest_of_the_contract(write: Write, tmp_path: Path) -> None:
         "device": "auto",
         "batch_tokens": "auto",
         "trust_remote_code": False,
+        "too_long": "left",
     }
     assert [(task.name, task.num_fewshot) for task in manifest.tasks] == [
         ("arc_challenge", 0),

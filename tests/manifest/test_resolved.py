@@ -41,16 +41,20 @@ models = st.builds(
     backend=st.just("hf"),
     model=st.just("org/name"),
     options=st.builds(
-        lambda dtype, tokens, revision: {
+        lambda dtype, tokens, revision, too_long, reasoning: {
             "dtype": dtype,
             "device": "cpu",
             "batch_tokens": tokens,
             "trust_remote_code": False,
             "revision": revision,
+            "too_long": too_long,
+            "reasoning": reasoning,
         },
         st.sampled_from(["float32", "auto"]),
         st.just("auto") | st.integers(1, 9),
         plain,
+        st.sampled_from(["left", "skip"]),
+        st.sampled_from(["auto", {"start": "<think>", "end": "</think>"}]),
     ),
 )
 tasks = st.builds(

@@ -14,6 +14,7 @@ from lmrun.requests import Response
 from lmrun.scoring import DocScore, Extraction, score_doc
 from lmrun.scoring.extraction import Item
 from lmrun.scoring.filters import FILTERS, build_filter, run_pipeline
+from lmrun.scoring.robust import ROBUST
 from lmrun.scoring.spec import DocFacts, FilterSpec, FilterStep, MetricSpec, ScoringSpec
 
 STRICT = FilterStep("regex", {"regex_pattern": r"#### (\-?[0-9\.\,]+)"})
@@ -66,6 +67,10 @@ def test_no_extracting_filter_says_nothing_of_extraction() -> None:
         ("a #### 12", [STRICT, FilterStep("regex", {"regex_pattern": "2$"}), TAKE], "matched", "2"),
         ("nothing", [STRICT, FilterStep("regex", {"regex_pattern": "invalid"}), TAKE], "no_match", None),
         ("('a', 'NN') ('b', 'VB')", [FilterStep("regex_pos"), TAKE], "matched", "('a', 'NN') ('b', 'VB')"),
+        ("LOC: Rome", [FilterStep("format_span"), TAKE], "matched", None),
+        ("nothing to see", [FilterStep("format_span"), TAKE], "no_match", None),
+        ("yes", [FilterStep("map", {"mapping_dict": {"yes": 1}}), TAKE], "matched", "yes"),
+        ("maybe", [FilterStep("map", {"mapping_dict": {"yes": 1}}), TAKE], "no_match", None),
         ("a b", [FilterStep("regex", {"regex_pattern": "x*"}), TAKE], "no_match", None),
         ("z", [FilterStep("regex", {"regex_pattern": "z", "group_select": 3}), TAKE], "no_match", None),
     ],
@@ -105,6 +110,7 @@ TOTAL = [
     FilterStep("map", {"mapping_dict": {"a": 1}}),
     FilterStep("regex_pos"),
     FilterStep("format_span"),
+    *map(FilterStep, ROBUST),
 ]
 
 

@@ -12,7 +12,14 @@ from typing import Any, TypeVar
 from lmrun.backends.base import Chunk, ModelIdentity, ModelSpec, Usage
 from lmrun.backends.generation import Generation
 from lmrun.backends.hf.generating import Answer, PromptRow
-from lmrun.backends.hf.identify import identify, read_config, resolve_dtype, stated_max_length, template_file
+from lmrun.backends.hf.identify import (
+    delimiters,
+    identify,
+    read_config,
+    resolve_dtype,
+    stated_max_length,
+    template_file,
+)
 from lmrun.backends.hf.loaded import Loaded
 from lmrun.backends.hf.loading import is_out_of_memory, load_model, load_tokenizer, quiet, release_memory
 from lmrun.backends.hf.options import HfOptions
@@ -75,7 +82,8 @@ class HfBackend:
             encoder = Encoder(tokenizer, add_bos_token=self._options.add_bos_token, template_name=name)
             model = load_model(self._source, self._options, resolve_dtype(self._options.dtype, config))
         stated = stated_max_length(model.config.to_dict(), self._tokenizer_source.folder)
-        self._loaded = Loaded.of(model, encoder, self._options.max_length or stated, self._options)
+        found = delimiters(self._tokenizer_source.folder, self._options)
+        self._loaded = Loaded.of(model, encoder, self._options.max_length or stated, self._options, found)
         self._usage = Usage(phase="loaded", device=str(model.device), facts=self._loaded.facts())
 
     def close(self) -> None:
@@ -266,6 +274,8 @@ def _without(answered: frozenset[int], ready: Mapping[int, Response]) -> Iterato
 
 
 def _refusal(error: Unanswerable) -> Response:
+    if error.skip:
+        return Response(skipped=str(error))
     return Response(error=ResponseError(error.kind, str(error)))
 
 
@@ -297,6 +307,8 @@ def _generated(draft: Response, answer: Answer, notes: Mapping[str, Any]) -> Res
     return replace(
         draft,
         text=answer.text,
+        reasoning=answer.reasoning or None,
+        reasoning_tokens=answer.n_reasoning,
         finish_reason=answer.finish_reason,
         completion_tokens=answer.n_tokens,
         notes={**draft.notes, **notes},

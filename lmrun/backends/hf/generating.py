@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from lmrun.backends.generation import Generation, cut_at_stops
 from lmrun.backends.hf.loading import quiet
+from lmrun.backends.hf.reasoning import ReasoningDecoder, ReasoningStops
 from lmrun.backends.hf.scoring import NOT_A_NUMBER
 from lmrun.requests import FinishReason, ResponseError
 
@@ -27,6 +28,8 @@ class PromptRow:
     inputs: array[int]
     key: str
     """Content of the request, from which its random numbers come."""
+    reasoning: bool = False
+    """The prompt has begun the reasoning."""
 
 
 class Answer(NamedTuple):
@@ -35,6 +38,9 @@ class Answer(NamedTuple):
     text: str
     finish_reason: FinishReason
     n_tokens: int
+    reasoning: str = ""
+    n_reasoning: int = 0
+    """Tokens of the reasoning, of ``n_tokens``."""
     error: ResponseError | None = None
 
 
@@ -48,6 +54,8 @@ class Generator:
     """``model.generate``."""
     device: Any
     row_multiple: int
+    reasoning: ReasoningDecoder | None = None
+    """Splits reasoning off; None where all of the output is the answer."""
 
     def generate(self, rows: Sequence[PromptRow], length: int, wanted: Generation) -> list[Answer]:
         """Continue every row, padded on the left to ``length``.
@@ -66,7 +74,7 @@ class Generator:
             mask[i, length - len(row) :] = 1
         ends = sorted(self.end_tokens())
         beams = self._beams(wanted)
-        stops = StopStrings(self._decode_all, wanted.until, length, copies)
+        stops = self._stops([rows[i % len(rows)] for i in range(copies)], length, wanted)
         faults = Faults()
         with torch.inference_mode(), quiet():
             out = self.forward(
@@ -85,7 +93,9 @@ class Generator:
         generated: list[list[int]] = out[: len(rows), length:].tolist()
         broken = faults.rows(copies)
         return [
-            Answer("", "stop", 0, NOT_A_NUMBER) if broken[i] else self._answer(tokens, stops.found[i], wanted)
+            Answer("", "stop", 0, error=NOT_A_NUMBER)
+            if broken[i]
+            else self._answer(rows[i], tokens, stops.found[i], wanted)
             for i, tokens in enumerate(generated)
         ]
 
@@ -120,14 +130,24 @@ class Generator:
         keys = [rows[i % len(rows)].key for i in range(copies)]
         return [*_warpers(self.sampling(wanted.options), self.device), Draw(keys, length)]
 
-    def _answer(self, tokens: list[int], stopped: int | None, wanted: Generation) -> Answer:
+    def _stops(self, rows: Sequence[PromptRow], length: int, wanted: Generation) -> StopStrings | ReasoningStops:
+        if self.reasoning is None:
+            return StopStrings(self._decode_all, wanted.until, length, len(rows))
+        opened = [row.reasoning for row in rows]
+        return ReasoningStops(self.tokenizer.decode, self.reasoning.delimiters, wanted.until, opened)
+
+    def _answer(self, row: PromptRow, tokens: list[int], stopped: int | None, wanted: Generation) -> Answer:
         ends = self.end_tokens()
         tokens = tokens[:stopped]
         end = next((i + 1 for i, token in enumerate(tokens) if token in ends), None)
         tokens = tokens[:end]
-        text, cut = cut_at_stops(self.tokenizer.decode(tokens, skip_special_tokens=True), wanted.until)
-        finished = cut or end is not None or stopped is not None
-        return Answer(text, "stop" if finished else "length", len(tokens))
+        ended = end is not None or stopped is not None
+        if self.reasoning is None:
+            text, cut = cut_at_stops(self.tokenizer.decode(tokens, skip_special_tokens=True), wanted.until)
+            return Answer(text, "stop" if cut or ended else "length", len(tokens))
+        found, n = self.reasoning.split(tokens, wanted.until, opened=row.reasoning)
+        finished = found.closed and (found.stopped or ended)
+        return Answer(found.text, "stop" if finished else "length", len(tokens), found.reasoning, n)
 
     def _decode_all(self, tokens: list[list[int]]) -> list[str]:
         texts: list[str] = self.tokenizer.batch_decode(tokens)

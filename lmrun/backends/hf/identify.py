@@ -11,6 +11,7 @@ from lmrun.backends import fingerprint as files
 from lmrun.backends.base import ModelIdentity
 from lmrun.backends.hf.options import HfOptions
 from lmrun.backends.hf.source import Source
+from lmrun.backends.reasoning import KNOWN, Delimiters, known_delimiters
 from lmrun.errors import BackendError
 
 _LENGTHS = ("n_positions", "max_position_embeddings", "n_ctx")
@@ -38,6 +39,11 @@ def identify(source: Source, tokenizer: Source, options: HfOptions) -> ModelIden
     }
     if source.commit:
         facts |= {"model": source.name, "revision": source.commit}
+    # Named only where they differ from what holds for every model.
+    if found := delimiters(tokenizer.folder, options):
+        facts["reasoning"] = list(found)
+    if options.too_long != "left":
+        facts["too_long"] = options.too_long
     if options.trust_remote_code:
         facts["code"] = files.hash_files(files.matching(source.folder, files.CODE_FILES)) or "remote"
     return files.identity(facts)
@@ -90,6 +96,32 @@ def _chat_template(folder: Path, options: HfOptions) -> str | None:
         return None
     name = options.chat_template if options.chat_template and not Path(options.chat_template).is_file() else ""
     return files.hash_text(json.dumps([name, text]))
+
+
+def delimiters(folder: Path, options: HfOptions) -> Delimiters | None:
+    """What stands around the reasoning of a model; None where it is not to be split off.
+
+    Raises:
+        BackendError: nothing in the tokenizer's files tells.
+    """
+    if options.reasoning is None:
+        return None
+    if options.reasoning != "auto":
+        return Delimiters(options.reasoning["start"].strip(), options.reasoning["end"].strip())
+    found = known_delimiters(template_file(options) or files.chat_template(folder), _added_tokens(folder))
+    if found is None:
+        known = ", ".join(known.end for known in KNOWN)
+        raise BackendError(
+            f'reasoning = "auto": neither chat template nor tokenizer in {folder} has a known delimiter ({known})',
+            hint='name them: reasoning = { start = "…", end = "…" }; or leave `reasoning` out',
+        )
+    return found
+
+
+def _added_tokens(folder: Path) -> set[str]:
+    listed = files.read_json(folder / "tokenizer.json").get("added_tokens", [])
+    configured = files.read_json(folder / "tokenizer_config.json").get("added_tokens_decoder", {}).values()
+    return {token["content"] for token in (*listed, *configured)} | set(files.read_json(folder / "added_tokens.json"))
 
 
 def template_file(options: HfOptions) -> str | None:

@@ -11,8 +11,10 @@ from lmrun.backends.generation import Generation, normalise
 from lmrun.backends.hf.generating import Generator, PromptRow
 from lmrun.backends.hf.options import HfOptions
 from lmrun.backends.hf.plan import CPU_BATCH_TOKENS, CPU_ROW_MULTIPLE, Member, Row, Shape, gpu_batch_tokens
+from lmrun.backends.hf.reasoning import ReasoningDecoder
 from lmrun.backends.hf.scoring import Scorer, keeps_logits
-from lmrun.backends.tokenize import Encoder, Tokens, cut_left, cut_prompt
+from lmrun.backends.reasoning import Delimiters
+from lmrun.backends.tokenize import Encoder, Tokens, TooLong, cut_pair, cut_prompt
 from lmrun.requests import Request, Response, content_key
 
 
@@ -27,11 +29,17 @@ class Loaded:
     shape: Shape
     forward: Callable[..., Any]
     generate: Callable[..., Any]
+    reasoning: ReasoningDecoder | None
+    too_long: TooLong
 
     @classmethod
-    def of(cls, model: Any, encoder: Encoder, max_length: int, options: HfOptions) -> Loaded:
+    def of(
+        cls, model: Any, encoder: Encoder, max_length: int, options: HfOptions, delimiters: Delimiters | None
+    ) -> Loaded:
         """A model just loaded."""
-        return cls(model, encoder, max_length, _shape(model, options), model.__call__, model.generate)
+        reasoning = ReasoningDecoder.of(encoder.tokenizer, delimiters) if delimiters else None
+        shape = _shape(model, options)
+        return cls(model, encoder, max_length, shape, model.__call__, model.generate, reasoning, options.too_long)
 
     def scorer(self) -> Scorer:
         """What scores batches."""
@@ -39,7 +47,8 @@ class Loaded:
 
     def generator(self) -> Generator:
         """What continues batches of prompts."""
-        return Generator(self.model, self.encoder.tokenizer, self.generate, self.model.device, self.shape.row_multiple)
+        tokenizer, multiple = self.encoder.tokenizer, self.shape.row_multiple
+        return Generator(self.model, tokenizer, self.generate, self.model.device, multiple, self.reasoning)
 
     def facts(self) -> dict[str, Any]:
         """What is known now that the model is in memory."""
@@ -67,7 +76,7 @@ class Loaded:
         """
         prompt = self.encoder.render(request.context)
         pair = self.encoder.pair(prompt.text, request.continuation)
-        cut = cut_left(pair.context, pair.continuation, self.max_length)
+        cut = cut_pair(pair.context, pair.continuation, self.max_length, self.too_long)
         row = Row(_array(cut.inputs), (Member(position, 0, _array(pair.continuation)),))
         n_scored = len(pair.continuation)
         return row, Response(
@@ -93,8 +102,9 @@ class Loaded:
         wanted = normalise(request.generation)
         prompt = self.encoder.render(request.context)
         tokens = self.encoder.prompt(prompt.text)
-        cut = cut_prompt(tokens, self.max_length, wanted.max_new_tokens)
-        row = PromptRow(position, _array(cut.inputs), content_key("", request))
+        cut = cut_prompt(tokens, self.max_length, wanted.max_new_tokens, self.too_long)
+        opened = self.reasoning is not None and self.reasoning.delimiters.opened_by(request.context, prompt.text)
+        row = PromptRow(position, _array(cut.inputs), content_key("", request), opened)
         return wanted, row, Response(prompt_tokens=len(cut.inputs), dropped_tokens=cut.dropped, notes=prompt.notes)
 
 

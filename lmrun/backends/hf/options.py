@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from lmrun.backends.base import ModelSpec
+from lmrun.backends.tokenize import TOO_LONG, TooLong
 from lmrun.errors import BackendError
 
 _DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
@@ -32,6 +33,10 @@ class HfOptions:
     attn_implementation: str | None = None
     chat_template: str | None = None
     """File with a template, or name of one of the tokenizer's templates."""
+    reasoning: Literal["auto"] | Mapping[str, str] | None = None
+    """``start`` and ``end`` of what the model thinks aloud, or where to look for them; None: all is answer."""
+    too_long: TooLong = "left"
+    """What becomes of a prompt that does not fit."""
 
     @classmethod
     def of(cls, spec: ModelSpec) -> HfOptions:
@@ -55,8 +60,20 @@ class HfOptions:
             raise BackendError(
                 f'model "{name}": batch_tokens is {self.batch_tokens!r}', hint='"auto" or a whole number above 0'
             )
+        if self.reasoning not in (None, "auto") and not _are_delimiters(self.reasoning):
+            raise BackendError(
+                f'model "{name}": reasoning is {self.reasoning!r}',
+                hint='"auto", or { start = "<think>", end = "</think>" }',
+            )
+        if self.too_long not in TOO_LONG:
+            raise BackendError(f'model "{name}": too_long is {self.too_long!r}', hint=f"one of {', '.join(TOO_LONG)}")
         if self.device_map is not None and self.device != "auto":
             raise BackendError(
                 f'model "{name}": device and device_map exclude each other',
                 hint="device_map says where every part of the model goes: leave device out",
             )
+
+
+def _are_delimiters(value: Any) -> bool:
+    named = isinstance(value, Mapping) and value.keys() == {"start", "end"}
+    return named and all(isinstance(text, str) and text.strip() for text in value.values())

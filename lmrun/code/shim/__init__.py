@@ -1,7 +1,7 @@
 """What code of lm-eval's task files imports from ``lm_eval``, so that it runs where lm-eval is not installed.
 
 Where lm-eval is installed these modules still take the place of its own: the code of a task is then the same
-everywhere, and no torch is imported for it. Modules that are not here, and names that these modules lack, are lm-eval's.
+everywhere, and no torch is imported for it. Modules that are not here, and names that these lack, are lm-eval's.
 """
 
 from __future__ import annotations

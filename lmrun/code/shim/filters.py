@@ -8,8 +8,9 @@ from itertools import repeat
 from typing import Any
 
 from lmrun.code.shim.registry import register_filter
+from lmrun.scoring.extraction import elements
 from lmrun.scoring.filters import Filter as Step
-from lmrun.scoring.filters import MultiChoiceRegex, Regex, RegexPos, RemoveWhitespace, elements, run_pipeline
+from lmrun.scoring.filters import MultiChoiceRegex, Regex, RegexPos, RemoveWhitespace, run_pipeline
 
 Answers = Sequence[Any]
 Docs = Sequence[Mapping[str, Any]] | None
