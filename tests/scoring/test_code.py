@@ -144,6 +144,12 @@ def test_a_filter_by_code_or_registered_by_it(function: FunctionRef | str) -> No
     assert generated(spec, "hey", Code(shout=shout), "HEY!1") == {"exact_match": 1.0}
 
 
+def test_code_cannot_take_the_name_of_a_filter_of_our_own() -> None:
+    spec = ScoringSpec("generate_until", [MetricSpec("exact_match")], [FilterSpec("f", (FilterStep("take_first"),))])
+    code = Code(take_first=lambda responses, docs: [["other"]])
+    assert generated(spec, "hey", code, "hey") == {"exact_match": 1.0}
+
+
 def test_what_code_computes_is_not_checked_by_name() -> None:
     spec = ScoringSpec("generate_until", [MetricSpec("rouge1"), MetricSpec("x", "nowhere")], process_results=ref("p"))
     assert [p.message for p in check_spec(spec, Code())] == ["unknown aggregation 'nowhere'"]
