@@ -52,6 +52,9 @@ class TaskSetting:
     generation: Mapping[str, Any] | None = None
     robust: bool = False
     """Score generated answers also by a robust filter that fits the targets."""
+    metadata: Mapping[str, Any] | None = None
+    """Put over that of every task."""
+    compat: Literal["lm-eval"] | None = None
     limit: int | float | None = None
     """Docs, or a share of them below 1; None for all."""
     seed: int = DEFAULT_SEED
@@ -175,6 +178,8 @@ def _task_table(task: TaskSetting) -> dict[str, Any]:
         "system_instruction": task.system_instruction,
         "generation": dict(task.generation) if task.generation is not None else None,
         "robust": task.robust or None,
+        "metadata": dict(task.metadata) if task.metadata is not None else None,
+        "compat": task.compat,
         "limit": task.limit,
         "seed": task.seed,
     }

@@ -88,10 +88,11 @@ def _template(node: Node, text: str) -> Problem | None:
 
 
 def _task(node: Node, text: str) -> Problem | None:
-    if not text.endswith(_YAML):
-        return None
     path = _absolute(node, text)
-    if not path.is_file():
+    is_folder = "/" in text and path.is_dir()
+    if not text.endswith(_YAML) and not is_folder:
+        return None
+    if not is_folder and not any(mark in text for mark in "*?[") and not path.is_file():
         return node.place.problem(
             f"there is no file {path}", expected="the path of a task YAML", hint=_near(node, text)
         )

@@ -172,6 +172,10 @@ class Generation(Section):
     """Draw from this many of the likeliest tokens."""
 
 
+_COMPAT = ("lm-eval",)
+Compat: TypeAlias = Annotated[Literal["lm-eval"], expects(_one_of(_COMPAT), _COMPAT)]
+
+
 class TaskKeys(Section):
     """What may be said of one task, and in ``[defaults]`` of all."""
 
@@ -187,6 +191,10 @@ class TaskKeys(Section):
     """Changes to the task's generation settings. Keys in a task win over those in `[defaults]`."""
     robust: Axis[Flag] | None = None
     """Score generated answers also by a robust filter that fits the targets, beside the task's own. Absent: false."""
+    metadata: dict[str, Option] | None = None
+    """Put over the task's `metadata`, which code that makes its docs is given. Keys in a task win over `[defaults]`."""
+    compat: Axis[Compat] | None = None
+    """`lm-eval`: do as lm-eval 0.4.13 does even where that is plainly wrong."""
 
 
 class Defaults(TaskKeys):
@@ -292,7 +300,7 @@ class Decontaminate(Section):
     """Corpora in which docs of the tasks are looked for, to score those that are in them and the others apart."""
 
     corpora: Annotated[list[Text], Field(min_length=1)]
-    """Files relative to this file: `.jsonl`, `.txt` (both also with `.gz`) or `.parquet`; `*`, `**` are wildcards."""
+    """Files relative to this file: `.jsonl`, `.txt` (both also with `.gz`), `.parquet`; `*` and `**` are wildcards."""
     ngram: Ngram = DEFAULT_NGRAM
     """So many words in a row make an overlap; `auto` is 8 to 13 by the length of the docs of each task."""
     field: Text = "text"

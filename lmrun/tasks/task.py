@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -111,8 +112,9 @@ class Task:
         if self.output_type != "generate_until":
             return {}
         stated, asked = self.task_config.generation_kwargs or {}, settings.generation or {}
-        if asked.keys() & _LENGTH_NAMES:
-            # All of these name one thing: the run's word for it takes the place of the task's.
+        if asked.keys() & _LENGTH_NAMES and settings.compat is None:
+            # All of these name one thing: the run's word for it takes the place of the task's. lm-eval hands both on,
+            # and it may be the task's that counts.
             stated = {name: value for name, value in stated.items() if name not in _LENGTH_NAMES}
         return {**stated, **asked}
 
@@ -271,10 +273,10 @@ class Task:
 
 
 def _beside(folder: Path, files: Any) -> Any:
-    """Paths of data files that exist beside the task file, made absolute; others stay as they are."""
+    """Paths and patterns of data files that are there beside the task file, made absolute; others stay as they are."""
     if isinstance(files, Mapping):
         return {split: _beside(folder, item) for split, item in files.items()}
     if isinstance(files, list):
         return [_beside(folder, item) for item in files]
-    path = folder / Path(str(files))
-    return str(path) if path.exists() else files
+    path = str(folder / Path(str(files)))
+    return path if glob.glob(path, recursive=True) else files  # noqa: PTH207 - absolute patterns
