@@ -27,6 +27,8 @@ def setting_as_json(setting: TaskSetting) -> dict[str, Any]:
         "system_instruction": setting.system_instruction,
         "generation": dict(setting.generation) if setting.generation else None,
         "robust": setting.robust or None,
+        "metadata": dict(setting.metadata) if setting.metadata else None,
+        "compat": setting.compat,
         "limit": setting.limit,
         "seed": setting.seed,
     }

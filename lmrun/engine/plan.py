@@ -117,7 +117,7 @@ def plan_jobs(
     for setting in settings:
         base = setting.location.file.parent if setting.location else None
         try:
-            selected.append((setting, sources.catalog.resolve(setting.name, base=base)))
+            selected.append((setting, sources.catalog.resolve(setting.name, base, setting.metadata)))
         except LmrunError as error:
             problems.extend(_problems(error, setting))
     labels = Labels(selected)
@@ -178,6 +178,7 @@ def plan_job(config: TaskConfig, label: str, setting: TaskSetting, sources: Sour
         else setting.fewshot_as_multiturn,
         system_instruction=setting.system_instruction,
         generation=setting.generation,
+        compat=setting.compat,
         seed=setting.seed,
     )
     # The first doc is rendered now: a wrong column or template is found before a model is loaded.

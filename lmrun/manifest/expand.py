@@ -46,8 +46,9 @@ def expand_tasks(
     for entry, node in zip(entries, nodes, strict=True):
         own = entry.model_dump(exclude_none=True)
         values = {**common, **own}
-        if "generation" in common and "generation" in own:
-            values["generation"] = {**common["generation"], **own["generation"]}
+        for table in ("generation", "metadata"):
+            if table in common and table in own:
+                values[table] = {**common[table], **own[table]}
         settings = [_task(variant, node) for _, variant in _variants(values, [*node.table(), *common])]
         faulty = node.faulty | (defaults_node.faulty if defaults_node else set())
         if not faulty & {"apply_chat_template", "fewshot_as_multiturn"}:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -29,6 +30,7 @@ def resolve_paths(tree: Node) -> Iterator[Problem]:
         yield from _texts(task.get("name"), _task)
     yield from _texts(tree.get("tasks_path", "paths"), _folder)
     yield from _texts(tree.get("data", "mirror"), _folder)
+    yield from _texts(tree.get("decontaminate", "corpora"), _corpus)
 
 
 def _entries(tree: Node, key: str) -> list[Node]:
@@ -86,10 +88,11 @@ def _template(node: Node, text: str) -> Problem | None:
 
 
 def _task(node: Node, text: str) -> Problem | None:
-    if not text.endswith(_YAML):
-        return None
     path = _absolute(node, text)
-    if not path.is_file():
+    is_folder = "/" in text and path.is_dir()
+    if not text.endswith(_YAML) and not is_folder:
+        return None
+    if not is_folder and not any(mark in text for mark in "*?[") and not path.is_file():
         return node.place.problem(
             f"there is no file {path}", expected="the path of a task YAML", hint=_near(node, text)
         )
@@ -103,6 +106,15 @@ def _folder(node: Node, text: str) -> Problem | None:
         what = "is not a folder" if path.exists() else "does not exist"
         return node.place.problem(f"{path} {what}", expected="an existing folder", hint=_near(node, text))
     node.value = str(path)
+    return None
+
+
+def _corpus(node: Node, text: str) -> Problem | None:
+    pattern = _absolute(node, text)
+    if not glob.glob(str(pattern), recursive=True):  # noqa: PTH207 - an absolute pattern
+        expected = "a file, or a pattern that some file fits"
+        return node.place.problem(f"there is no file {pattern}", expected=expected, hint=_near(node, text))
+    node.value = str(pattern)
     return None
 
 

@@ -43,12 +43,12 @@ class TaskCatalog:
         """Files that could not be indexed, and names that are taken twice."""
         return self.index.problems
 
-    def resolve(self, pattern: str, base: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Selection:
-        """The tasks and groups that a name, a wildcard or the path of a YAML file stands for.
+    def resolve(self, pattern: str, base: Path | None = None, metadata: Mapping[str, Any] | None = None) -> Selection:
+        """The tasks and groups that a name, a wildcard, or the path of YAML files or of their folder stands for.
 
-        A relative path counts from ``base``. ``overrides`` are put over the keys of every task. Raises
+        A relative path counts from ``base``. ``metadata`` is put over that of every task. Raises
         :class:`~lmrun.errors.TaskError`.
         """
         from lmrun.tasks.select import Resolver
 
-        return Resolver(self.index).resolve(pattern, base, overrides)
+        return Resolver(self.index, metadata).resolve(pattern, base)

@@ -269,26 +269,26 @@ def _fewshot(values: Mapping[str, Any]) -> FewshotConfig:
     return FewshotConfig(**{"split": values.get("fewshot_split"), **inherited, **stated})
 
 
-def _metadata(value: Any, source: Path | None) -> dict[str, Any]:
+def _metadata(value: Any, source: Path | None, over: Mapping[str, Any] | None) -> dict[str, Any]:
     stated = dict(value) if isinstance(value, Mapping) else {"_metadata": value}
-    return {**stated, "config_source": str(source) if source else "inline"}
+    return {**stated, **(over or {}), "config_source": str(source) if source else "inline"}
 
 
-def task_config(found: YamlMapping, source: Path | None) -> TaskConfig:
+def task_config(found: YamlMapping, source: Path | None, metadata: Mapping[str, Any] | None = None) -> TaskConfig:
     """Check the keys of a task and fill in what they leave out.
 
-    ``source`` is the task's own file, or None for a task written inside a group. Raises
-    :class:`~lmrun.errors.TaskError` with every problem that the keys have.
+    ``source`` is the task's own file, or None for a task written inside a group. ``metadata`` is put over its own
+    metadata. Raises :class:`~lmrun.errors.TaskError` with every problem that the keys have.
     """
     found = found.without(*_DROPPED)
     values = found.values
     if "class" in values:
-        return _python_task(values, found.places, source)
+        return _python_task(found, source, metadata)
     problems = _problems(found, source)
     if problems:
         raise TaskError(f"task {values.get('task')!r} is not valid", problems=problems)
     stated = {key: value for key, value in values.items() if key not in ("fewshot_config", "generation_kwargs")}
-    stated["metadata"] = _metadata(values.get("metadata", {}), source)
+    stated["metadata"] = _metadata(values.get("metadata", {}), source, metadata)
     return TaskConfig(
         **stated,
         fewshot_config=_fewshot(values),
@@ -299,14 +299,15 @@ def task_config(found: YamlMapping, source: Path | None) -> TaskConfig:
     )
 
 
-def _python_task(values: Mapping[str, Any], places: Mapping[str, Location], source: Path | None) -> TaskConfig:
+def _python_task(found: YamlMapping, source: Path | None, metadata: Mapping[str, Any] | None) -> TaskConfig:
+    values, places = found.values, found.places
     stated = values["class"]
     location = places.get("class") or Location(source or Path())
     ref = stated if isinstance(stated, FunctionRef) else FunctionRef(str(stated), location.file.parent, location)
     name = values.get("task")
     return TaskConfig(
         task=name if isinstance(name, str) else str(name),
-        metadata=_metadata(values.get("metadata", {}), source),
+        metadata=_metadata(values.get("metadata", {}), source, metadata),
         python_class=ref,
         source=source,
         places=places,

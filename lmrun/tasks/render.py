@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from lmrun.errors import Problem, TaskError
 from lmrun.requests import Context, Request
@@ -31,6 +31,8 @@ class PromptSettings:
     system_instruction: str | None = None
     generation: Mapping[str, Any] | None = None
     """Put over the task's ``generation_kwargs``, key by key (``generate_until`` only)."""
+    compat: Literal["lm-eval"] | None = None
+    """Do as lm-eval does even where that is plainly wrong."""
     seed: int = 1234
     """Of the choice of examples, and of sampled generations."""
 

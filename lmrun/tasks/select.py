@@ -6,8 +6,11 @@ inside a member, a group file given by path), the plain meaning is taken.
 
 from __future__ import annotations
 
+import glob
+import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from itertools import chain
 from pathlib import Path
@@ -73,10 +76,17 @@ class _Node:
     children: dict[str, _Node | TaskConfig] = field(default_factory=dict)
 
     def add(self, child: _Node | TaskConfig) -> None:
-        """Add a member. The same one again changes nothing; another one of that name is an error."""
+        """Add a member. The same one again changes nothing; another one of that name is an error.
+
+        Tasks that stand inside a group have no file that a name would be looked up in, so the second gets a number.
+        """
         known = self.children.setdefault(child.name if isinstance(child, _Node) else child.task, child)
-        if known is not child:
-            _refuse_difference(_leaves(known), _leaves(child))
+        if known is child:
+            return
+        if isinstance(child, TaskConfig) and child.source is None and child != known:
+            self.add(replace(child, task=_next_name(child.task)))
+            return
+        _refuse_difference(_leaves(known), _leaves(child))
 
     def leaves(self) -> Iterable[TaskConfig]:
         for child in self.children.values():
@@ -105,32 +115,36 @@ class _Parent:
 class Resolver:
     """Resolves patterns against an index."""
 
-    def __init__(self, index: TaskIndex) -> None:
+    def __init__(self, index: TaskIndex, metadata: Mapping[str, Any] | None = None) -> None:
+        """``metadata`` is put over the metadata of every task and group."""
         self._index = index
+        self._metadata = dict(metadata or {})
         self._entries = index.entries
         self._files = TaskFiles()
         self._plain: dict[Path, TaskConfig] = {}
 
-    def resolve(self, pattern: str, base: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Selection:
+    def resolve(self, pattern: str, base: Path | None = None) -> Selection:
         """Find what ``pattern`` names.
 
         A name in the index is taken first; else a text that ends in ``.yaml`` is a path (relative to ``base``, and it
-        may hold wildcards), and one with ``*``, ``?`` or ``[`` a wildcard over all names. ``overrides`` are put over
-        the keys of every task. Raises :class:`~lmrun.errors.TaskError`.
+        may hold wildcards), that of a folder stands for the YAML files directly inside, and one with ``*``, ``?`` or
+        ``[`` is a wildcard over all names. Raises :class:`~lmrun.errors.TaskError`.
         """
-        over = YamlMapping(dict(overrides or {}))
         items: list[_Node | TaskConfig] = []
-        for entry in self._matches(pattern, base):
-            items += self._build(entry, over, ())
+        for entry in self._matches(pattern, base or Path()):
+            items += self._build(entry, YamlMapping(), ())
         return _selection(items)
 
     # -- names -------------------------------------------------------------------------------------
 
-    def _matches(self, pattern: str, base: Path | None) -> list[Entry]:
+    def _matches(self, pattern: str, base: Path) -> list[Entry]:
         if pattern in self._entries:
             return [self._entries[pattern]]
+        path = base / Path(pattern).expanduser()
         if pattern.endswith((".yaml", ".yml")):
-            return [self._entry_of(path) for path in _paths(pattern, base or Path())]
+            return [self._entry_of(path)] if path.is_file() else _entries_of(pattern, path, base)
+        if "/" in pattern and path.is_dir():
+            return _entries_of(pattern, path / "*.yaml", base)
         if any(mark in pattern for mark in "*?["):
             matches = sorted(name for name in self._entries if fnmatchcase(name, pattern))
             if matches:
@@ -149,7 +163,10 @@ class Resolver:
         return entry
 
     def _unknown(self, name: str) -> TaskError:
+        several = [part for part in re.split(r"[\s,]+", name) if part]
         hint = did_you_mean(name, self._entries) or "`lmrun ls tasks` lists what there is"
+        if len(several) > 1:
+            hint = f"name several tasks as a list: name = {json.dumps(several)}"
         error = task_error(f"unknown task {name!r}", f"there is no task, group or tag {name!r}", hint=hint)
         return TaskError(error.message, hint=hint, problems=error.problems + self._broken(name))
 
@@ -171,10 +188,10 @@ class Resolver:
     def _task(self, entry: Entry, over: YamlMapping) -> TaskConfig:
         path = entry.path or Path()
         if over.values:
-            return task_config(self._files.load(path).under(over), path)
+            return task_config(self._files.load(path).under(over), path, self._metadata)
         # A wildcard reaches most tasks several times: by name, by tags and through groups.
         if path not in self._plain:
-            self._plain[path] = task_config(self._files.load(path), path)
+            self._plain[path] = task_config(self._files.load(path), path, self._metadata)
         return self._plain[path]
 
     def _group(self, name: str, own: YamlMapping, over: YamlMapping, inside: tuple[str, ...], source: Path) -> _Node:
@@ -183,12 +200,12 @@ class Resolver:
             raise task_error(f"cannot use group {name!r}", f"a group holds itself: {chain}", own.places.get("task"))
         # What a parent says about the group itself; everything else that it says is for the tasks.
         stated = own.under(over.only("group_alias", "aggregate_metric_list"))
-        node = _Node(name, *_group_facts(name, stated))
+        node = _Node(name, *_group_facts(name, stated, self._metadata))
         members = own.values.get("task")
         below = own.without(*_GROUP_KEYS).under(over.without("group_alias", "aggregate_metric_list"))
         parent = _Parent(name, below, own.places.get("task"), inside, source)
         for member in members if isinstance(members, list) else [members] if members else []:
-            for child in self._member(member, parent):
+            for child in self._member(_nameless(member), parent):
                 node.add(child)
         return node
 
@@ -201,7 +218,8 @@ class Resolver:
         key = _member_key(member, parent)
         name = member[key]
         item = YamlMapping(dict(member), dict.fromkeys(member, parent.place) if parent.place else {})
-        entry = self._entries.get(name)
+        # A group with members of its own is meant, even where something else has its name.
+        entry = None if key == "group" and item.values.get("task") else self._entries.get(name)
         if entry is not None:
             own = self._files.merge(item, parent.source.parent).without("task", "group")
             return self._build(entry, parent.over.under(own), parent.inside)
@@ -217,7 +235,7 @@ class Resolver:
         own = included.under(parent.over).under(item.without("include"))
         if not {"dataset_path", "custom_dataset", "doc_to_text", "class"} & own.values.keys():
             raise self._unknown_member(name, parent)
-        return task_config(own.under(YamlMapping({"task": f"{parent.name}::{name}"})), None)
+        return task_config(own.under(YamlMapping({"task": f"{parent.name}::{name}"})), None, self._metadata)
 
     def _unknown_member(self, name: str, parent: _Parent) -> TaskError:
         hint = (
@@ -226,6 +244,19 @@ class Resolver:
         message = f"its member {name!r} is no task, group or tag"
         error = task_error(f"cannot use group {parent.name!r}", message, parent.place, hint=hint)
         return TaskError(error.message, hint=hint, problems=error.problems + self._broken(name))
+
+
+def _next_name(name: str) -> str:
+    stem, mark, number = name.rpartition("#")
+    return f"{stem}#{int(number) + 1}" if mark and number.isdigit() else f"{name}#2"
+
+
+def _nameless(member: Any) -> Any:
+    """A task that stands inside a group and has no name is called by its data."""
+    if isinstance(member, Mapping) and not {"task", "group"} & member.keys() and "dataset_path" in member:
+        parts = (str(member["dataset_path"]).rpartition("/")[2], member.get("dataset_name"))
+        return {"task": "_".join(str(part) for part in parts if part), **member}
+    return member
 
 
 def _member_key(member: Any, parent: _Parent) -> str:
@@ -242,19 +273,23 @@ def _member_key(member: Any, parent: _Parent) -> str:
     )
 
 
-def _paths(pattern: str, base: Path) -> list[Path]:
-    path = base / Path(pattern).expanduser()
-    found = [path] if path.is_file() else sorted(path.parent.glob(path.name))
-    if not found:
+def _entries_of(pattern: str, path: Path, base: Path) -> list[Entry]:
+    """What the files of a path with wildcards define; templates among them define nothing."""
+    files = [Path(found) for found in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207 - absolute patterns
+    entries = [entry for file in files if (entry := entry_of_file(file))]
+    if not entries:
         hint = None if Path(pattern).is_absolute() else f"a relative path counts from {base.resolve()}"
-        raise task_error(f"unknown task {pattern!r}", f"there is no file {path}", hint=hint)
-    return found
+        what = "no file there defines a task or a group" if files else f"there is no file {path}"
+        raise task_error(f"unknown task {pattern!r}", what, hint=hint)
+    return entries
 
 
-def _group_facts(name: str, own: YamlMapping) -> tuple[str | None, str, tuple[AggregateSpec, ...]]:
+def _group_facts(
+    name: str, own: YamlMapping, metadata: Mapping[str, Any]
+) -> tuple[str | None, str, tuple[AggregateSpec, ...]]:
     alias = own.values.get("group_alias")
-    metadata = own.values.get("metadata")
-    version = metadata.get("version") if isinstance(metadata, Mapping) else None
+    said = own.values.get("metadata")
+    version = {**(said if isinstance(said, Mapping) else {}), **metadata}.get("version")
     stated = own.values.get("aggregate_metric_list") or []
     place = own.places.get("aggregate_metric_list")
     aggregates = tuple(_aggregate(name, item, place) for item in (stated if isinstance(stated, list) else [stated]))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -111,8 +112,9 @@ class Task:
         if self.output_type != "generate_until":
             return {}
         stated, asked = self.task_config.generation_kwargs or {}, settings.generation or {}
-        if asked.keys() & _LENGTH_NAMES:
-            # All of these name one thing: the run's word for it takes the place of the task's.
+        if asked.keys() & _LENGTH_NAMES and settings.compat is None:
+            # All of these name one thing: the run's word for it takes the place of the task's. lm-eval hands both on,
+            # and it may be the task's that counts.
             stated = {name: value for name, value in stated.items() if name not in _LENGTH_NAMES}
         return {**stated, **asked}
 
@@ -160,7 +162,7 @@ class Task:
 
     @cached_property
     def _docs(self) -> Split:
-        docs = self._split(self.eval_split, self.task_config.process_docs)
+        docs = self._split(self.eval_split, self.task_config.process_docs, self._prepared_before)
         if len(docs) == 0:
             key = "test_split" if self.task_config.test_split else "validation_split"
             message = f"split {self.eval_split!r} of {self.task_config.dataset_path!r} has no docs"
@@ -205,12 +207,24 @@ class Task:
             return listed
         return self._split(str(self._fewshot_split), config.process_docs)
 
-    def _split(self, name: str, process_docs: FunctionRef | None) -> Split:
+    def _prepared_before(self) -> Split | None:
+        """The split that lm-eval prepares before the evaluated one: that of the examples."""
+        fewshot, name = self.task_config.fewshot_config, self._fewshot_split
+        if name in (None, self.eval_split) or fewshot.process_docs != self.task_config.process_docs:
+            return None
+        return self._raw_split(str(name))
+
+    def _split(
+        self, name: str, process_docs: FunctionRef | None, before: Callable[[], Split | None] = lambda: None
+    ) -> Split:
+        split = self._raw_split(name)
+        return split if process_docs is None else self.functions.process_docs(process_docs, split, before)
+
+    def _raw_split(self, name: str) -> Split:
         if name not in self._loaded:
             made = self.task_config.custom_dataset
             self._loaded[name] = self._made_split(name) if made else self._data.load(self.dataset, name)
-        split = self._loaded[name]
-        return split if process_docs is None else self.functions.process_docs(process_docs, split)
+        return self._loaded[name]
 
     def _made_split(self, name: str) -> Split:
         if name not in self._made:
@@ -259,10 +273,10 @@ class Task:
 
 
 def _beside(folder: Path, files: Any) -> Any:
-    """Paths of data files that exist beside the task file, made absolute; others stay as they are."""
+    """Paths and patterns of data files that are there beside the task file, made absolute; others stay as they are."""
     if isinstance(files, Mapping):
         return {split: _beside(folder, item) for split, item in files.items()}
     if isinstance(files, list):
         return [_beside(folder, item) for item in files]
-    path = folder / Path(str(files))
-    return str(path) if path.exists() else files
+    path = str(folder / Path(str(files)))
+    return path if glob.glob(path, recursive=True) else files  # noqa: PTH207 - absolute patterns

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lmrun.backends.generation import normalise
 from lmrun.engine.rescore import current_scoring, rescore
 from lmrun.errors import BackendError, ExitCode, TaskError
 from lmrun.requests import Request
@@ -390,3 +391,23 @@ def test_the_manifests_word_for_the_length_takes_the_place_of_the_tasks(world: W
     reader = RunReader(outcome.directory)
     sample = reader.sample(next(reader.samples(SampleQuery())).id)
     assert dict(sample.exchanges[0].request.generation) == {"until": ["\n"], "max_new_tokens": 3}
+
+
+def test_with_compat_the_tasks_word_for_the_length_stays_as_in_lm_eval(world: World) -> None:
+    tasks = '[[tasks]]\nname = "speech"\ncompat = "lm-eval"\ngeneration = { max_new_tokens = 3 }\n'
+    outcome = world.run(world.manifest(world.stub(), tasks=tasks))
+    reader = RunReader(outcome.directory)
+    sample = reader.sample(next(reader.samples(SampleQuery())).id)
+    asked = dict(sample.exchanges[0].request.generation)
+    assert asked["max_new_tokens"] == 3
+    assert normalise(asked).max_new_tokens == asked["max_gen_toks"] != 3
+    assert reader.jobs()[0].setting["compat"] == "lm-eval"
+
+
+def test_groups_that_share_their_tasks_all_have_a_score(world: World) -> None:
+    for name in ("warm", "bright"):
+        group = f"group: {name}\ntask: [colours]\naggregate_metric_list: [{{metric: acc}}]\n"
+        (world.folder / "tasks" / f"{name}.yaml").write_text(group)
+    tasks = '[[tasks]]\nname = "warm"\n[[tasks]]\nname = "bright"\n'
+    outcome = world.run(world.manifest(world.stub(), tasks=tasks))
+    assert {label for _, label, _ in world.scores(outcome)} == {"warm", "bright", "colours"}

@@ -208,3 +208,17 @@ def test_a_manifest_is_frozen_and_can_go_to_another_process(load: Load) -> None:
     assert pickle.loads(pickle.dumps(manifest)) == manifest
     with pytest.raises(FrozenInstanceError):
         manifest.name = "other"  # type: ignore[misc]
+
+
+def test_a_task_name_may_be_a_folder_or_a_pattern_of_files(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "arc").mkdir()
+    manifest = load_manifest(write(GOOD.replace('"demo"', '["tasks/", "tasks/*.yaml", "arc"]')))
+    assert [t.name for t in manifest.tasks] == [str(tmp_path / "tasks"), str(tmp_path / "tasks/*.yaml"), "arc"]
+
+
+def test_metadata_of_a_task_goes_over_that_of_the_defaults(load: Load) -> None:
+    text = "[defaults]\nmetadata = { tokenizer = 'a', lengths = [4096] }\ncompat = 'lm-eval'\n" + GOOD
+    (task,) = load(text + "metadata = { lengths = [8] }\n").tasks
+    assert task.metadata == {"tokenizer": "a", "lengths": [8]}
+    assert task.compat == "lm-eval"

@@ -65,6 +65,8 @@ tasks = st.builds(
     fewshot_as_multiturn=st.none() | st.booleans(),
     system_instruction=st.none() | text,
     generation=st.none() | st.dictionaries(plain, scalars | st.lists(scalars, max_size=3), max_size=3),
+    metadata=st.none() | st.dictionaries(plain, scalars | st.lists(scalars, max_size=3), max_size=3),
+    compat=st.none() | st.just("lm-eval"),
     limit=limits,
     seed=st.integers(0, 2**32),
 )

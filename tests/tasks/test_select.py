@@ -85,9 +85,23 @@ def test_what_a_group_says_goes_over_its_tasks_and_an_outer_group_over_an_inner_
     assert shots(select(tmp_path, "louder", louder=louder)) == {"b": 7, "a": 7}
 
 
-def test_overrides_of_the_caller_go_over_everything(tmp_path: Path) -> None:
-    found = catalog(tmp_path).resolve("outer", overrides={"num_fewshot": 1})
-    assert shots(found) == {"e": 1, "b": 1, "a": 1}
+def test_metadata_of_the_caller_goes_over_that_of_tasks_and_groups(tmp_path: Path) -> None:
+    own = {"own": "include: base\ntask: own\ntag: letters\nmetadata: {version: 1, lengths: [4096]}\n"}
+    resolver = catalog(tmp_path, **own)
+    asked = {"lengths": [8], "version": 3}
+    for name in ("own", "letters"):
+        (config,) = [c for c in resolver.resolve(name, metadata=asked).tasks if c.task == "own"]
+        assert config.metadata == {"version": 3, "lengths": [8], "config_source": str(config.source)}
+    outer, inner = resolver.resolve("outer", metadata=asked).groups
+    assert (outer.version, inner.version) == ("3", "3")
+    (plain,) = resolver.resolve("own").tasks
+    assert plain.metadata["lengths"] == [4096]
+    assert plain.content_hash != config.content_hash
+
+
+def test_several_names_in_one_text_are_a_list_to_be(tmp_path: Path) -> None:
+    assert 'name = ["a", "b"]' in refused(tmp_path, "a,b")
+    assert 'name = ["a", "b"]' in refused(tmp_path, "a b ")
 
 
 @pytest.mark.parametrize(
@@ -137,7 +151,18 @@ class TestPaths:
 
     def test_several_files(self, tmp_path: Path) -> None:
         write(tmp_path / "mine", {"2.yaml": "task: two\n", "1.yaml": "task: one\n", "x": "task: no\n"})
+        write(tmp_path / "mine/deep", {"3.yaml": "task: three\n", "t.yaml": "doc_to_text: template\n"})
         assert names(catalog(tmp_path).resolve("mine/*.yaml", tmp_path)) == ["one", "two"]
+        assert names(catalog(tmp_path).resolve("m*/d*/*.yaml", tmp_path)) == ["three"]
+        assert names(catalog(tmp_path).resolve("mine/**/*.yaml", tmp_path)) == ["one", "two", "three"]
+
+    def test_a_folder_is_the_files_directly_inside(self, tmp_path: Path) -> None:
+        write(tmp_path / "mine", {"1.yaml": "task: one\n", "t.yaml": "doc_to_text: x\n", "d/2.yaml": "task: two\n"})
+        for pattern in ("mine/", "./mine", str(tmp_path / "mine")):
+            assert names(catalog(tmp_path).resolve(pattern, tmp_path)) == ["one"]
+        with pytest.raises(TaskError) as caught:
+            catalog(tmp_path).resolve("tasks/../cache/", tmp_path)
+        assert "unknown task" in caught.value.message
 
     def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
         with pytest.raises(TaskError) as caught:
@@ -216,6 +241,10 @@ class TestMembers:
         (config,) = found.tasks
         assert (config.num_fewshot, config.repeats) == (1, 4)
 
+    def test_a_group_that_stands_in_the_group_may_be_called_like_a_task(self, tmp_path: Path) -> None:
+        found = self.members(tmp_path, "  - {group: a, task: [a, e]}")
+        assert [(g.name, g.children) for g in found.groups] == [("g", ("g::a",)), ("g::a", ("a", "e"))]
+
     def test_the_same_member_twice_is_one(self, tmp_path: Path) -> None:
         found = self.members(tmp_path, "  - a\n  - vowels")
         assert found.groups[0].children == ("a", "e")
@@ -226,7 +255,18 @@ class TestMembers:
             self.members(tmp_path, text)
         assert "is selected twice" in told(caught.value)
 
-    @pytest.mark.parametrize("text", ["  - {dataset_path: x}", "  - 3", "  - [a]", "  - {task: [a]}"])
+    def test_tasks_without_a_name_are_called_by_their_data(self, tmp_path: Path) -> None:
+        text = "  - {dataset_path: o/d, dataset_name: c}\n  - {dataset_path: o/d, dataset_name: c, repeats: 2}\n"
+        found = self.members(tmp_path, text + "  - {dataset_path: d}")
+        assert names(found) == ["g::d_c", "g::d_c#2", "g::d"]
+        assert [config.repeats for config in found.tasks] == [1, 2, 1]
+
+    def test_a_name_that_is_given_twice_inside_the_group_gets_a_number(self, tmp_path: Path) -> None:
+        text = "  - {task: own, dataset_path: d, repeats: %d}\n"
+        found = self.members(tmp_path, "".join(text % repeats for repeats in (1, 2, 3, 1)))
+        assert names(found) == ["g::own", "g::own#2", "g::own#3"]
+
+    @pytest.mark.parametrize("text", ["  - 3", "  - [a]", "  - {task: [a]}"])
     def test_a_member_without_a_name_is_an_error(self, tmp_path: Path, text: str) -> None:
         with pytest.raises(TaskError) as caught:
             self.members(tmp_path, text)

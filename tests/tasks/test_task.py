@@ -302,7 +302,10 @@ class TestDocs:
                 "lib/base": """
                     dataset_path: json
                     dataset_kwargs:
-                      data_files: {test: rows.jsonl, dev: [rows.jsonl, elsewhere.jsonl, 'hf://datasets/x/y.jsonl']}
+                      data_files:
+                        test: rows.jsonl
+                        dev: [rows.jsonl, elsewhere.jsonl, 'hf://datasets/x/y.jsonl']
+                        all: 'r*.jsonl'
                       trust_remote_code: true
                       field: x
                     """,
@@ -316,7 +319,11 @@ class TestDocs:
         (spec,) = data.specs
         assert (spec.path, spec.name) == ("json", None)
         assert spec.kwargs == {
-            "data_files": {"test": here, "dev": [here, "elsewhere.jsonl", "hf://datasets/x/y.jsonl"]},
+            "data_files": {
+                "test": here,
+                "dev": [here, "elsewhere.jsonl", "hf://datasets/x/y.jsonl"],
+                "all": here.replace("rows.jsonl", "r*.jsonl"),
+            },
             "field": "x",
         }
 
