@@ -6,7 +6,7 @@ where code runs, and whether it may run at all, is decided in one place.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -73,8 +73,12 @@ class Functions(Protocol):
     def call(self, ref: FunctionRef, *args: Any, **kwargs: Any) -> Any:
         """The function's value: plain Python values in, plain Python values out."""
 
-    def process_docs(self, ref: FunctionRef, split: Split) -> Split:
-        """The docs that a ``process_docs`` makes of a split."""
+    def process_docs(self, ref: FunctionRef, split: Split, after: Callable[[], Split | None] = lambda: None) -> Split:
+        """The docs that a ``process_docs`` makes of a split.
+
+        Where it draws random numbers, it draws them as at the start of a run of lm-eval. ``after`` gives another split
+        that it is given before this one: lm-eval prepares the docs for examples before those that it evaluates.
+        """
 
     def custom_dataset(self, ref: FunctionRef, kwargs: Mapping[str, Any]) -> Mapping[str, Split]:
         """The splits that a ``custom_dataset`` makes."""

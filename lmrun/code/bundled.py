@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,8 @@ class BundledCode:
         with _reported(ref):
             return _find(locate(ref))(*args, **_resolved(kwargs))
 
-    def process_docs(self, ref: FunctionRef, split: Split) -> Split:
-        """See :class:`~lmrun.functions.Functions`."""
+    def process_docs(self, ref: FunctionRef, split: Split, after: Callable[[], Split | None]) -> Split:
+        """See :class:`~lmrun.functions.Functions`; lmrun's own code draws nothing, so ``after`` does not matter."""
         docs: Split = self.call(ref, (Docs(split),), {})
         return _Reported(ref, docs)
 

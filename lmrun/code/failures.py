@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,6 +52,10 @@ def describe(error: BaseException, is_task_code: Callable[[Path], bool]) -> Fail
     missing = next((e for e in _chain(error) if isinstance(e, ModuleNotFoundError) and e.name), None)
     if missing is not None and missing.name:
         package = missing.name.partition(".")[0]
+        if package in sys.modules:
+            return Failure(
+                f"the installed {package!r} has no module {missing.name!r}{at}", f"try other versions of {package}"
+            )
         return Failure(f"needs the package {package!r}, which is not installed{at}", _install(package))
     said = str(error).strip()
     kind = type(error).__name__

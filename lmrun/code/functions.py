@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -58,9 +58,9 @@ class TaskFunctions:
         """See :class:`~lmrun.functions.Functions`."""
         return self._code(ref).call(ref, args, kwargs)
 
-    def process_docs(self, ref: FunctionRef, split: Split) -> Split:
+    def process_docs(self, ref: FunctionRef, split: Split, after: Callable[[], Split | None] = lambda: None) -> Split:
         """See :class:`~lmrun.functions.Functions`."""
-        return self._code(ref).process_docs(ref, split)
+        return self._code(ref).process_docs(ref, split, after)
 
     def custom_dataset(self, ref: FunctionRef, kwargs: Mapping[str, Any]) -> Mapping[str, Split]:
         """See :class:`~lmrun.functions.Functions`."""

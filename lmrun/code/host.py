@@ -25,12 +25,13 @@ from lmrun.code.failures import Failure, describe
 from lmrun.code.filters import run_filter
 from lmrun.code.modules import Modules
 from lmrun.code.plain import dump, plain
-from lmrun.code.random_state import seed_for_call, seed_for_docs
+from lmrun.code.random_state import drawn_for_docs, seed_for_call, seed_for_docs
 from lmrun.code.shim.registry import FILTER_REGISTRY
 from lmrun.code.trees import Target, locate
 from lmrun.functions import FunctionRef
 
 _SECONDS_TO_END = 1.0
+_BROKEN = 70
 
 
 class Host:
@@ -56,15 +57,20 @@ class Host:
         seed_for_call(args)
         return plain(function(*args, **self._resolved(kwargs)))
 
-    def process_docs(self, target: Target, packed: Any) -> Any:
-        """The docs that a function makes of a dataset."""
+    def process_docs(self, target: Target, packed: Any, earlier: Any) -> tuple[Any, bool]:
+        """The docs that a function makes of a dataset, and whether chance has a part in them.
+
+        ``earlier`` is a dataset that the function is given first, so that it draws after it.
+        """
         from lmrun.code.transfer import dataset, pack_docs
 
         _quiet_datasets()
         function = self._modules.find(target)
-        docs = dataset(packed)
         seed_for_docs()
-        return pack_docs(function(docs))
+        if earlier is not None:
+            function(dataset(earlier))
+        made = pack_docs(function(dataset(packed)))
+        return made, drawn_for_docs()
 
     def custom_dataset(self, target: Target, kwargs: Mapping[str, Any]) -> Any:
         """The datasets that a function makes, by split."""
@@ -148,11 +154,14 @@ def _end_group() -> None:
 def main(descriptor: int, trusted: Sequence[str]) -> None:
     """Serve the parent at the other end of a socket."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    faulthandler.enable()
+    faulthandler.enable(all_threads=False)
     atexit.register(_end_group)
     os.set_inheritable(descriptor, False)
     connection = Connection(descriptor)
     _follow_parent(connection)
     host = Host([Path(folder) for folder in trusted])
     connection.send_bytes(dump((True, None)))
-    serve(host, connection)
+    try:
+        serve(host, connection)
+    except BaseException:  # noqa: BLE001 - code has broken what this needs itself, and it must not stay half alive
+        os._exit(_BROKEN)

@@ -30,6 +30,8 @@ _SECONDS_TO_START = 120.0
 _SECONDS_TO_END = 3.0
 _LOOK_EVERY_MS = 500
 _LINE_LENGTH = 2000
+_LINES_KEPT = 50
+_LINES_TOLD = 5
 # The parent's own path, so that the code finds the packages that lmrun finds.
 _START = """
 import json, sys
@@ -66,7 +68,7 @@ class HostProcess:
         self._connection = multiprocessing.connection.Connection(ours.detach())
         self._readable = select.poll()
         self._readable.register(self._connection.fileno(), select.POLLIN)
-        self._said: deque[str] = deque(maxlen=5)
+        self._said: deque[str] = deque(maxlen=_LINES_KEPT)
         assert self._process.stdout is not None
         self._listener = threading.Thread(target=_listen, args=(self._process.stdout, self._said), daemon=True)
         self._listener.start()
@@ -77,7 +79,7 @@ class HostProcess:
     def _start(descriptor: int, trusted: Sequence[Path], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
         arguments = [json.dumps(sys.path), str(descriptor), *map(str, trusted)]
         return subprocess.Popen(
-            [sys.executable, "-c", _START, *arguments],
+            [sys.executable or "", "-c", _START, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -133,7 +135,9 @@ class HostProcess:
             self._process.wait(_SECONDS_TO_END)
         ended = _how_it_ended(self._process.poll())
         self.close()
-        return HostDiedError(Failure(f"its process {ended}", "; ".join(self._said) or None))
+        # Of the stack that a crash prints, the frames above the code are ours.
+        said = [line for line in self._said if str(Path(__file__).parent) not in line and "<string>" not in line]
+        return HostDiedError(Failure(f"its process {ended}", "; ".join(said[-_LINES_TOLD:]) or None))
 
 
 def _how_it_ended(code: int | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,13 +46,16 @@ class TrustedCode:
         """See :class:`~lmrun.functions.Functions`."""
         return self._run(ref, "call", args, kwargs)
 
-    def process_docs(self, ref: FunctionRef, split: Split) -> Split:
+    def process_docs(self, ref: FunctionRef, split: Split, after: Callable[[], Split | None]) -> Split:
         """See :class:`~lmrun.functions.Functions`."""
         from lmrun.code.transfer import pack_split, unpack
 
         made = self._made.get((ref, id(split)))
         if made is None:
-            made = unpack(self._run(ref, "process_docs", pack_split(split)), split)
+            packed, drawn = self._run(ref, "process_docs", pack_split(split), None)
+            if drawn and (earlier := after()) is not None:
+                packed, _ = self._run(ref, "process_docs", pack_split(split), pack_split(earlier))
+            made = unpack(packed, split)
             self._made[ref, id(split)] = made
         return made
 

@@ -26,9 +26,9 @@ def setting_as_json(setting: TaskSetting) -> dict[str, Any]:
         "fewshot_as_multiturn": setting.fewshot_as_multiturn,
         "system_instruction": setting.system_instruction,
         "generation": dict(setting.generation) if setting.generation else None,
+        "robust": setting.robust or None,
         "metadata": dict(setting.metadata) if setting.metadata else None,
         "compat": setting.compat,
-        "robust": setting.robust or None,
         "limit": setting.limit,
         "seed": setting.seed,
     }

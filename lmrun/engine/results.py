@@ -129,8 +129,8 @@ class ModelResults:
 
         for job in self.jobs:
             holders = [label for label, group in self.groups.items() if job in group.spec["leaves"]]
-            top = next((label for label in holders if label not in children), job)
-            yield from walk(top, 0)
+            for top in [label for label in holders if label not in children] or [job]:
+                yield from walk(top, 0)
 
     def rows(self) -> Iterator[ResultRow]:
         """Every metric in reading order."""

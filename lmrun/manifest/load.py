@@ -54,9 +54,15 @@ def _resolve(file: ManifestFile, tree: Node, path: Path) -> tuple[model.Manifest
         defaults=model.Defaults(file.defaults.seed, file.defaults.limit),
         tasks_path=model.TasksPath(tuple(Path(each) for each in file.tasks_path.paths), file.tasks_path.trust),
         data=model.Data(Path(file.data.mirror) if file.data.mirror else None, file.data.offline),
+        decontaminate=_decontaminate(file),
         run=model.Run(Path(file.run.runs_dir), Path(file.run.cache)),
     )
     return manifest, problems + found
+
+
+def _decontaminate(file: ManifestFile) -> model.Decontaminate | None:
+    sought = file.decontaminate
+    return sought and model.Decontaminate(tuple(sought.corpora), sought.ngram, sought.field)
 
 
 def _entries(tree: Node, key: str) -> list[Node]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lmrun.errors import Location
-from lmrun.manifest.schema import DEFAULT_SEED
+from lmrun.manifest.schema import DEFAULT_NGRAM, DEFAULT_SEED
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,11 @@ class TaskSetting:
     """None: true where a chat template is applied."""
     system_instruction: str | None = None
     generation: Mapping[str, Any] | None = None
+    robust: bool = False
+    """Score generated answers also by a robust filter that fits the targets."""
     metadata: Mapping[str, Any] | None = None
     """Put over that of every task."""
     compat: Literal["lm-eval"] | None = None
-    robust: bool = False
-    """Score generated answers also by a robust filter that fits the targets."""
     limit: int | float | None = None
     """Docs, or a share of them below 1; None for all."""
     seed: int = DEFAULT_SEED
@@ -81,6 +81,16 @@ class Data:
 
 
 @dataclass(frozen=True, slots=True)
+class Decontaminate:
+    """Where docs of the tasks are looked for."""
+
+    corpora: tuple[str, ...]
+    """Absolute paths, or patterns of such."""
+    ngram: int | Literal["auto"] = DEFAULT_NGRAM
+    field: str = "text"
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """Where results go, relative to the current directory."""
 
@@ -100,6 +110,7 @@ class Manifest:
     defaults: Defaults = Defaults()
     tasks_path: TasksPath = TasksPath()
     data: Data = Data()
+    decontaminate: Decontaminate | None = None
     run: Run = Run()
 
     def resolved_toml(self) -> str:
@@ -134,7 +145,12 @@ def _identity(manifest: Manifest) -> dict[str, Any]:
         "tasks": [_task_table(task) for task in manifest.tasks],
         "tasks_path": {"paths": [str(path) for path in manifest.tasks_path.paths]},
         "data": {"mirror": str(manifest.data.mirror) if manifest.data.mirror else None},
+        **({"decontaminate": _decontaminate_table(sought)} if (sought := manifest.decontaminate) else {}),
     }
+
+
+def _decontaminate_table(sought: Decontaminate) -> dict[str, Any]:
+    return {"corpora": list(sought.corpora), "ngram": sought.ngram, "field": sought.field}
 
 
 def _permissions(manifest: Manifest) -> dict[str, Any]:
@@ -161,9 +177,9 @@ def _task_table(task: TaskSetting) -> dict[str, Any]:
         "fewshot_as_multiturn": task.fewshot_as_multiturn,
         "system_instruction": task.system_instruction,
         "generation": dict(task.generation) if task.generation is not None else None,
+        "robust": task.robust or None,
         "metadata": dict(task.metadata) if task.metadata is not None else None,
         "compat": task.compat,
-        "robust": task.robust or None,
         "limit": task.limit,
         "seed": task.seed,
     }

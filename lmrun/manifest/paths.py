@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -29,6 +30,7 @@ def resolve_paths(tree: Node) -> Iterator[Problem]:
         yield from _texts(task.get("name"), _task)
     yield from _texts(tree.get("tasks_path", "paths"), _folder)
     yield from _texts(tree.get("data", "mirror"), _folder)
+    yield from _texts(tree.get("decontaminate", "corpora"), _corpus)
 
 
 def _entries(tree: Node, key: str) -> list[Node]:
@@ -104,6 +106,15 @@ def _folder(node: Node, text: str) -> Problem | None:
         what = "is not a folder" if path.exists() else "does not exist"
         return node.place.problem(f"{path} {what}", expected="an existing folder", hint=_near(node, text))
     node.value = str(path)
+    return None
+
+
+def _corpus(node: Node, text: str) -> Problem | None:
+    pattern = _absolute(node, text)
+    if not glob.glob(str(pattern), recursive=True):  # noqa: PTH207 - an absolute pattern
+        expected = "a file, or a pattern that some file fits"
+        return node.place.problem(f"there is no file {pattern}", expected=expected, hint=_near(node, text))
+    node.value = str(pattern)
     return None
 
 

@@ -21,6 +21,7 @@ _TABLES = (
     ("Generation", "`generation = { … }`"),
     ("TasksPath", "`[tasks_path]`"),
     ("Data", "`[data]`"),
+    ("Decontaminate", "`[decontaminate]`"),
     ("Run", "`[run]`"),
 )
 _INTRODUCTION = """\

@@ -27,6 +27,7 @@ from lmrun.manifest.backends import backend_names
 
 T = TypeVar("T")
 DEFAULT_SEED = 1234
+DEFAULT_NGRAM = 13
 
 
 def expects(text: str, choices: Iterable[str] = ()) -> WrapValidator:
@@ -104,6 +105,10 @@ Reasoning: TypeAlias = Annotated[
     Literal["auto"]
     | Annotated[dict[Literal["start", "end"], Annotated[str, Field(strict=True, pattern=r"\S")]], Field(min_length=2)],
     expects('"auto", or { start = "<think>", end = "</think>" }', ["auto"]),
+]
+Ngram: TypeAlias = Annotated[
+    Literal["auto"] | Annotated[int, Field(strict=True, gt=0)],
+    expects('"auto" or a whole number above 0 (words)', ["auto"]),
 ]
 TooLong: TypeAlias = Annotated[Literal["left", "middle", "error", "skip"], expects(_one_of(_TOO_LONG), _TOO_LONG)]
 
@@ -184,12 +189,12 @@ class TaskKeys(Section):
     """Text before everything else; the system message where a chat template is applied."""
     generation: Generation | None = None
     """Changes to the task's generation settings. Keys in a task win over those in `[defaults]`."""
+    robust: Axis[Flag] | None = None
+    """Score generated answers also by a robust filter that fits the targets, beside the task's own. Absent: false."""
     metadata: dict[str, Option] | None = None
     """Put over the task's `metadata`, which code that makes its docs is given. Keys in a task win over `[defaults]`."""
     compat: Axis[Compat] | None = None
     """`lm-eval`: do as lm-eval 0.4.13 does even where that is plainly wrong."""
-    robust: Axis[Flag] | None = None
-    """Score generated answers also by a robust filter that fits the targets, beside the task's own. Absent: false."""
 
 
 class Defaults(TaskKeys):
@@ -291,6 +296,17 @@ class Data(Section):
     """Open no connection: take everything from the mirror and local caches."""
 
 
+class Decontaminate(Section):
+    """Corpora in which docs of the tasks are looked for, to score those that are in them and the others apart."""
+
+    corpora: Annotated[list[Text], Field(min_length=1)]
+    """Files relative to this file: `.jsonl`, `.txt` (both also with `.gz`), `.parquet`; `*` and `**` are wildcards."""
+    ngram: Ngram = DEFAULT_NGRAM
+    """So many words in a row make an overlap; `auto` is 8 to 13 by the length of the docs of each task."""
+    field: Text = "text"
+    """Key of the text in JSON lines and Parquet."""
+
+
 class Run(Section):
     """Where results go; relative to the folder in which lmrun is started."""
 
@@ -317,6 +333,8 @@ class ManifestFile(Section):
     """Folders with task YAMLs of your own."""
     data: Data = Field(default_factory=Data)
     """Where datasets come from."""
+    decontaminate: Decontaminate | None = None
+    """Corpora in which docs of the tasks are looked for."""
     run: Run = Field(default_factory=Run)
     """Where results go."""
 
@@ -331,6 +349,7 @@ SECTIONS: dict[tuple[str, ...], type[Section]] = {
     ("tasks", "generation"): Generation,
     ("tasks_path",): TasksPath,
     ("data",): Data,
+    ("decontaminate",): Decontaminate,
     ("run",): Run,
 }
 """The table behind each place of a pydantic error, list positions left out."""

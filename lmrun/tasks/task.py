@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -162,7 +162,7 @@ class Task:
 
     @cached_property
     def _docs(self) -> Split:
-        docs = self._split(self.eval_split, self.task_config.process_docs)
+        docs = self._split(self.eval_split, self.task_config.process_docs, self._prepared_before)
         if len(docs) == 0:
             key = "test_split" if self.task_config.test_split else "validation_split"
             message = f"split {self.eval_split!r} of {self.task_config.dataset_path!r} has no docs"
@@ -207,12 +207,24 @@ class Task:
             return listed
         return self._split(str(self._fewshot_split), config.process_docs)
 
-    def _split(self, name: str, process_docs: FunctionRef | None) -> Split:
+    def _prepared_before(self) -> Split | None:
+        """The split that lm-eval prepares before the evaluated one: that of the examples."""
+        fewshot, name = self.task_config.fewshot_config, self._fewshot_split
+        if name in (None, self.eval_split) or fewshot.process_docs != self.task_config.process_docs:
+            return None
+        return self._raw_split(str(name))
+
+    def _split(
+        self, name: str, process_docs: FunctionRef | None, before: Callable[[], Split | None] = lambda: None
+    ) -> Split:
+        split = self._raw_split(name)
+        return split if process_docs is None else self.functions.process_docs(process_docs, split, before)
+
+    def _raw_split(self, name: str) -> Split:
         if name not in self._loaded:
             made = self.task_config.custom_dataset
             self._loaded[name] = self._made_split(name) if made else self._data.load(self.dataset, name)
-        split = self._loaded[name]
-        return split if process_docs is None else self.functions.process_docs(process_docs, split)
+        return self._loaded[name]
 
     def _made_split(self, name: str) -> Split:
         if name not in self._made:

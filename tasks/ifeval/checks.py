@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 Check = Callable[..., bool]
@@ -231,6 +231,7 @@ def _detectors() -> Any:
     return factory
 
 
+@lru_cache(maxsize=64)  # the variants of one response, for each of its instructions
 def _detected(text: str) -> str | None:
     """The language of a text (ISO 639-1); None where it has no letters to tell by."""
     from langdetect import LangDetectException

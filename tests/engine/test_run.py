@@ -402,3 +402,12 @@ def test_with_compat_the_tasks_word_for_the_length_stays_as_in_lm_eval(world: Wo
     assert asked["max_new_tokens"] == 3
     assert normalise(asked).max_new_tokens == asked["max_gen_toks"] != 3
     assert reader.jobs()[0].setting["compat"] == "lm-eval"
+
+
+def test_groups_that_share_their_tasks_all_have_a_score(world: World) -> None:
+    for name in ("warm", "bright"):
+        group = f"group: {name}\ntask: [colours]\naggregate_metric_list: [{{metric: acc}}]\n"
+        (world.folder / "tasks" / f"{name}.yaml").write_text(group)
+    tasks = '[[tasks]]\nname = "warm"\n[[tasks]]\nname = "bright"\n'
+    outcome = world.run(world.manifest(world.stub(), tasks=tasks))
+    assert {label for _, label, _ in world.scores(outcome)} == {"warm", "bright", "colours"}

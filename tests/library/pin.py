@@ -48,16 +48,19 @@ def complaint(task: str, pinned: Pin | None, found: Pin) -> str | None:
     return None
 
 
-def _found(shipped: Shipped, patterns: list[str]) -> Iterator[tuple[str, Pin]]:
-    for family in shipped.entries:
-        if any(fnmatchcase(entry.name, pattern) for entry in shipped.entries[family] for pattern in patterns):
-            for task in shipped.tasks(family):
-                if any(fnmatchcase(task.name, pattern) for pattern in patterns) and shipped.has_rows(task):
-                    yield task.name, pin_of(task)
+def _found(shipped: Shipped, patterns: list[str]) -> Iterator[tuple[str, Pin | LmrunError]]:
+    for family, entries in shipped.entries.items():
+        wanted = {entry.name for entry in entries if any(fnmatchcase(entry.name, pattern) for pattern in patterns)}
+        for config in shipped.configs(family) if wanted else ():
+            if config.task in wanted and not shipped.lacks_rows(config):
+                try:
+                    yield config.task, pin_of(shipped.task(config))
+                except LmrunError as error:
+                    yield config.task, error
 
 
 def main() -> int:
-    """Pin the tasks that fit; returns 1 where a pin was kept although the task asks something else."""
+    """Pin the tasks that fit; returns 1 where one could not be pinned, or has another pin under the same version."""
     parser = argparse.ArgumentParser(prog="python -m tests.library.pin", description=__doc__)
     parser.add_argument("patterns", nargs="*", default=["*"], metavar="TASK")
     parser.add_argument("--force", action="store_true", help="renew pins of the same version too")
@@ -67,8 +70,10 @@ def main() -> int:
         shipped = Shipped(Path(folder))
         for name, pin in _found(shipped, options.patterns):
             pinned = pins.get(name)
-            if pinned and pinned.version == pin.version and pinned.hash != pin.hash and not options.force:
-                refused.append(complaint(name, pinned, pin))
+            if isinstance(pin, LmrunError):
+                refused.append("\n".join([f"{name}: {pin.message}", *map(str, pin.problems)]))
+            elif pinned and pinned.version == pin.version and pinned.hash != pin.hash and not options.force:
+                refused.append(str(complaint(name, pinned, pin)))
             else:
                 pins[name] = pin
         known = {entry.name for entries in shipped.entries.values() for entry in entries}
@@ -78,7 +83,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except LmrunError as error:
-        sys.exit("\n".join([error.message, *map(str, error.problems)]))
+    sys.exit(main())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
@@ -18,17 +19,21 @@ from lmrun.engine.facts import scoring_spec
 from lmrun.engine.plan import PlannedJob
 from lmrun.engine.render import JobRenderer
 from lmrun.engine.score import JobScorer
-from lmrun.errors import LmrunError, Problem
+from lmrun.errors import LmrunError
 from lmrun.manifest import TaskSetting
 from lmrun.requests import canonical_json
 from lmrun.scoring import aggregate, check_spec
 from lmrun.store.records import AnsweredSample, SampleRecord
-from lmrun.tasks import Entry, PromptSettings, Task
+from lmrun.tasks import Entry, PromptSettings, Task, TaskConfig
 from lmrun.testing.scripted import ScriptedBackend
 from tests.library.mirror import fixture_folder, make_mirror
+from tests.parity.data import dataset_of
 
 SHOTS = (0, None, 1)
 """Zero-shot, as the task says, and one-shot; what comes to the same is asked once."""
+
+ZERO_SHOT = ("agieval_*", "super_glue-wsc-t5-prompt", "webqs")
+"""Tasks that have no examples: their targets are no text, in lm-eval as here."""
 
 
 class Shipped:
@@ -37,6 +42,7 @@ class Shipped:
     def __init__(self, mirror: Path) -> None:
         self.functions = TaskFunctions()
         self._mirror = mirror
+        self._mirror.mkdir(exist_ok=True)
         self.catalog = task_catalog(())
 
     @cached_property
@@ -46,31 +52,24 @@ class Shipped:
         by_family = groupby(sorted(tasks, key=_family), key=_family)
         return {family: list(entries) for family, entries in by_family}
 
-    def tasks(self, family: str) -> Iterator[Task]:
-        """The tasks of a family, with the rows that there are for them."""
-        made = set()
-        for entry in self.entries[family]:
-            (config,) = self.catalog.resolve(entry.name).tasks
-            task = Task(config, DataSource(offline=True), self.functions)
-            if config.custom_dataset is None and task.dataset.key not in made:
-                made.add(task.dataset.key)
-                make_mirror([task.dataset], self._mirror)
-            yield Task(config, self.data, self.functions)
+    def configs(self, family: str) -> list[TaskConfig]:
+        """The tasks of a family; the rows that there are for them are in the mirror then."""
+        found = [self.catalog.resolve(entry.name).tasks[0] for entry in self.entries[family]]
+        make_mirror(filter(None, map(dataset_of, found)), self._mirror)
+        return found
 
-    @cached_property
-    def data(self) -> DataSource:
-        """The mirror; what it lacks is not looked for elsewhere."""
-        self._mirror.mkdir(parents=True, exist_ok=True)
-        return DataSource(self._mirror, offline=True)
+    def task(self, config: TaskConfig) -> Task:
+        """A task over its rows. Raises :class:`~lmrun.errors.LmrunError` where it cannot be built."""
+        return Task(config, DataSource(self._mirror, offline=True), self.functions)
 
-    def has_rows(self, task: Task) -> bool:
-        """Whether there are rows for a task: invented ones, its own data files, or rows that its code makes."""
-        if task.task_config.custom_dataset is not None:
-            return True
-        try:
-            return fixture_folder(task.dataset) is not None or self.data.is_local(task.dataset)
-        except LmrunError:
+    def lacks_rows(self, config: TaskConfig) -> bool:
+        """Whether there are no invented rows for a task, nor files of its own, nor code that makes its rows."""
+        spec = dataset_of(config)
+        if spec is None or fixture_folder(spec) is not None:
             return False
+        files = (config.dataset_kwargs or {}).get("data_files", {})
+        folder = config.source.parent if config.source else Path()
+        return not files or not all((folder / str(file)).exists() for file in files.values())
 
 
 def _family(entry: Entry) -> str:
@@ -111,17 +110,18 @@ def _hash(job: PlannedJob) -> str:
 
 def _jobs(task: Task) -> Iterator[PlannedJob]:
     spec = scoring_spec(task)
-    settings = {task.num_fewshot(made): made for made in (PromptSettings(num_fewshot=shots) for shots in SHOTS)}
-    for shots, prompts in settings.items():
-        setting = TaskSetting(task.name, num_fewshot=shots)
-        yield PlannedJob(f"{task.name}, {shots}-shot", setting, task, prompts, None, spec, task.n_docs)
+    shots = SHOTS[:2] if any(fnmatchcase(task.name, pattern) for pattern in ZERO_SHOT) else SHOTS
+    settings = {task.num_fewshot(made): made for made in (PromptSettings(num_fewshot=n) for n in shots)}
+    for n, prompts in settings.items():
+        setting = TaskSetting(task.name, num_fewshot=n)
+        yield PlannedJob(f"{task.name}, {n}-shot", setting, task, prompts, None, spec, task.n_docs)
 
 
 def score(task: Task) -> dict[str, Any]:
     """Score stub answers to the task as it stands. Raises :class:`~lmrun.errors.LmrunError` where that fails."""
     spec = scoring_spec(task)
     if wrong := check_spec(spec, task.functions):
-        raise _error(task, wrong)
+        raise LmrunError(f"{task.name} cannot be scored", problems=tuple(wrong))
     job = PlannedJob(task.name, TaskSetting(task.name), task, PromptSettings(), None, spec, task.n_docs)
     backend = ScriptedBackend(ModelSpec("stub", "scripted", "stub"))
     scorer = JobScorer(spec, task.functions)
@@ -131,10 +131,6 @@ def score(task: Task) -> dict[str, Any]:
             raise LmrunError(f"{task.name}, doc {sample.doc_id}: {outcome.error['message']}")
     results = aggregate(spec, scorer.values, bootstrap_iters=0, functions=task.functions)
     return {result.metric: result.value for result in results}
-
-
-def _error(task: Task, problems: tuple[Problem, ...]) -> LmrunError:
-    return LmrunError(f"{task.name} cannot be scored", problems=problems)
 
 
 def _answered(sample: SampleRecord, backend: ScriptedBackend) -> AnsweredSample:
