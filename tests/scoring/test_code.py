@@ -33,7 +33,7 @@ class Code:
         except Exception as error:
             raise FunctionError(ref, str(error), kind=type(error).__name__) from error
 
-    def process_docs(self, ref: FunctionRef, split: Any) -> Any:
+    def process_docs(self, ref: FunctionRef, split: Any, after: Any = None) -> Any:
         return self.call(ref, split)
 
     def custom_dataset(self, ref: FunctionRef, kwargs: Mapping[str, Any]) -> Any:
