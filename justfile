@@ -26,6 +26,10 @@ lm-eval-python:
 parity *args:
     LMRUN_LMEVAL_PYTHON="$(bash .ci/parity-venv | tail -n 1)" {{python}} -m pytest -m parity tests/parity {{args}}
 
+# the wide comparison as markdown: `just parity-full --fixtures`, `just parity-full --tasks-path lm-eval --quick`
+parity-full *args:
+    LMRUN_LMEVAL_PYTHON="$(bash .ci/parity-venv | tail -n 1)" {{python}} -m tests.parity.report {{args}}
+
 # train the demo model again, and write the data of the demo tasks
 demo:
     {{python}} -m lmrun.demo.train --out lmrun/demo/model

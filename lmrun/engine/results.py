@@ -279,7 +279,7 @@ def lm_eval_layout(reader: RunReader, model: Mapping[str, Any]) -> dict[str, Any
     for label, group in results.groups.items():
         alias = group.spec["alias"] + _shown_suffix(group.spec["suffix"])
         n = sum(job.n_scored for job in results.leaves(label))
-        entries[label] = {"name": label, "alias": alias, **({"sample_len": n} if results.group_metrics[label] else {})}
+        entries[label] = {"name": label, "alias": alias, **({"sample_len": n} if group.spec["aggregates"] else {})}
     higher = results.directions()
     for row in results.rows():
         if row.metric == _NO_SCORE.metric:
@@ -295,7 +295,7 @@ def lm_eval_layout(reader: RunReader, model: Mapping[str, Any]) -> dict[str, Any
     info = reader.info()
     return {
         "results": entries,
-        "groups": {label: entries[label] for label in groups if results.group_metrics[label]},
+        "groups": {label: entries[label] for label, group in groups.items() if group.spec["aggregates"]},
         "group_subtasks": {label: list(group.spec["children"]) for label, group in groups.items()},
         "configs": {label: dict(job.config) for label, job in sorted(jobs.items())},
         "versions": {

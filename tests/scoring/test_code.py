@@ -33,7 +33,7 @@ class Code:
         except Exception as error:
             raise FunctionError(ref, str(error), kind=type(error).__name__) from error
 
-    def process_docs(self, ref: FunctionRef, split: Any) -> Any:
+    def process_docs(self, ref: FunctionRef, split: Any, after: Any = None) -> Any:
         return self.call(ref, split)
 
     def custom_dataset(self, ref: FunctionRef, kwargs: Mapping[str, Any], source: Any) -> Any:
@@ -142,6 +142,12 @@ def test_a_filter_by_code_or_registered_by_it(function: FunctionRef | str) -> No
     spec = ScoringSpec("generate_until", [MetricSpec("exact_match")], [FilterSpec("f", steps)])
     assert check_spec(spec, Code(shout=shout)) == ()
     assert generated(spec, "hey", Code(shout=shout), "HEY!1") == {"exact_match": 1.0}
+
+
+def test_code_cannot_take_the_name_of_a_filter_of_our_own() -> None:
+    spec = ScoringSpec("generate_until", [MetricSpec("exact_match")], [FilterSpec("f", (FilterStep("take_first"),))])
+    code = Code(take_first=lambda responses, docs: [["other"]])
+    assert generated(spec, "hey", code, "hey") == {"exact_match": 1.0}
 
 
 def test_what_code_computes_is_not_checked_by_name() -> None:
