@@ -36,7 +36,7 @@ class Code:
     def process_docs(self, ref: FunctionRef, split: Any, after: Any = None) -> Any:
         return self.call(ref, split)
 
-    def custom_dataset(self, ref: FunctionRef, kwargs: Mapping[str, Any]) -> Any:
+    def custom_dataset(self, ref: FunctionRef, kwargs: Mapping[str, Any], source: Any) -> Any:
         return self.call(ref, **kwargs)
 
     def has_filter(self, name: str) -> bool:
