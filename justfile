@@ -26,6 +26,10 @@ lm-eval-python:
 parity *args:
     LMRUN_LMEVAL_PYTHON="$(bash .ci/parity-venv | tail -n 1)" {{python}} -m pytest -m parity tests/parity {{args}}
 
+# the wide comparison as markdown: `just parity-full --fixtures`, `just parity-full --tasks-path lm-eval --quick`
+parity-full *args:
+    LMRUN_LMEVAL_PYTHON="$(bash .ci/parity-venv | tail -n 1)" {{python}} -m tests.parity.report {{args}}
+
 # train the demo model again, and write the data of the demo tasks
 demo:
     {{python}} -m lmrun.demo.train --out lmrun/demo/model
@@ -34,6 +38,11 @@ demo:
 # pages that are generated from the code
 docs:
     {{python}} -m lmrun.manifest.reference > docs/manifest.md
+    {{python}} -m lmrun.cli.reference > docs/commands.md
+
+# pin what bundled tasks ask: `just pin gsm8k 'mmlu_*'`; a changed prompt needs another version, or --force
+pin *args:
+    {{python}} -m tests.library.pin {{args}}
 
 # pins of everything, for every supported Python; an existing constraints.txt is kept where it still fits
 constraints:

@@ -108,8 +108,14 @@ class Functions(Protocol):
         that it is given before this one: lm-eval prepares the docs for examples before those that it evaluates.
         """
 
-    def custom_dataset(self, ref: FunctionRef, kwargs: Mapping[str, Any]) -> Mapping[str, Split]:
-        """The splits that a ``custom_dataset`` makes."""
+    def custom_dataset(
+        self, ref: FunctionRef, kwargs: Mapping[str, Any], source: Callable[[str], Split]
+    ) -> Mapping[str, Split]:
+        """The splits that a ``custom_dataset`` makes.
+
+        ``source`` gives a split of the dataset that the task names besides. It is the first argument of lmrun's own
+        functions; those of users get their keyword arguments alone, as from lm-eval.
+        """
 
     def has_filter(self, name: str) -> bool:
         """Whether code that has been imported so far registered a filter of this name."""

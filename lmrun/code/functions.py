@@ -62,9 +62,11 @@ class TaskFunctions:
         """See :class:`~lmrun.functions.Functions`."""
         return self._code(ref).process_docs(ref, split, after)
 
-    def custom_dataset(self, ref: FunctionRef, kwargs: Mapping[str, Any]) -> Mapping[str, Split]:
+    def custom_dataset(
+        self, ref: FunctionRef, kwargs: Mapping[str, Any], source: Callable[[str], Split]
+    ) -> Mapping[str, Split]:
         """See :class:`~lmrun.functions.Functions`."""
-        return self._code(ref).custom_dataset(ref, kwargs)
+        return self._code(ref).custom_dataset(ref, kwargs, source)
 
     def has_filter(self, name: str) -> bool:
         """See :class:`~lmrun.functions.Functions`."""

@@ -60,7 +60,9 @@ class TrustedCode:
             self._made[ref, id(split)] = made
         return made
 
-    def custom_dataset(self, ref: FunctionRef, kwargs: Mapping[str, Any]) -> Mapping[str, Split]:
+    def custom_dataset(
+        self, ref: FunctionRef, kwargs: Mapping[str, Any], source: Callable[[str], Split]
+    ) -> Mapping[str, Split]:
         """See :class:`~lmrun.functions.Functions`."""
         from lmrun.code.transfer import unpack
 

@@ -62,7 +62,7 @@ def _resolve(file: ManifestFile, tree: Node, path: Path) -> tuple[model.Manifest
 
 def _decontaminate(file: ManifestFile) -> model.Decontaminate | None:
     sought = file.decontaminate
-    return sought and model.Decontaminate(tuple(sought.corpora), sought.ngram, sought.field)
+    return model.Decontaminate(tuple(sought.corpora), sought.ngram, sought.field) if sought else None
 
 
 def _entries(tree: Node, key: str) -> list[Node]:

@@ -25,14 +25,22 @@ _FEWSHOT_CODE_KEYS = ("process_docs", "doc_to_text", "doc_to_target", "doc_to_ch
 def check_runnable(config: TaskConfig, functions: Functions) -> None:
     """Raise :class:`~lmrun.errors.TaskError` with everything that stands in the way of building a task."""
     problems = [*_refused(config), *_missing(config), *_samplers(config), *_templates(config)]
+    problems += _code(config, functions)
+    if problems:
+        found = tuple(dict.fromkeys(problems))
+        raise TaskError(f"cannot run task {config.task!r}", hint=found[0].hint, problems=found)
+
+
+def _code(config: TaskConfig, functions: Functions) -> list[Problem]:
+    """What is wrong with the code that a task names; of all that one thing would mend, only the first."""
+    problems: list[Problem] = []
     for ref in function_refs(config):
         try:
             functions.check(ref)
         except TaskError as error:
-            problems.extend(error.problems or (Problem(error.message, ref.location, hint=error.hint),))
-    if problems:
-        found = tuple(dict.fromkeys(problems))
-        raise TaskError(f"cannot run task {config.task!r}", hint=found[0].hint, problems=found)
+            if error.hint is None or all(error.hint != problem.hint for problem in problems):
+                problems.extend(error.problems or (Problem(error.message, ref.location, hint=error.hint),))
+    return problems
 
 
 def function_refs(config: TaskConfig) -> tuple[FunctionRef, ...]:

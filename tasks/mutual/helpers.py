@@ -39,5 +39,5 @@ def process_results(doc: Doc, results: Sequence[tuple[float, bool]]) -> dict[str
     gold = "ABCD".index(doc["answers"])
     rank = sorted(results, reverse=True).index(results[gold])
     mixed = [float(value) for result in results for value in result]
-    first = float(mixed.index(max(mixed)) == gold)
-    return {"r@1": first, "r@2": first + (rank == 1), "mrr": 1 / (rank + 1)}
+    first = mixed.index(max(mixed)) == gold
+    return {"r@1": float(first), "r@2": float(first or rank == 1), "mrr": 1 / (rank + 1)}

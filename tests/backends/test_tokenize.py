@@ -43,6 +43,22 @@ def test_a_continuation_is_scored_whole_or_refused(
         assert [*pair.context, *pair.continuation] == encode.encode(context + continuation)
 
 
+@settings(deadline=None)
+@given(kind=kinds, context=texts, continuation=texts)
+def test_the_join_is_that_of_lm_eval(
+    tokenizers: dict[str, Tokenizer], kind: str, context: str, continuation: str
+) -> None:
+    """The rule as lm-eval 0.4.13 states it, wherever it leaves tokens on both sides of the join."""
+    encode = encoder(tokenizers, kind).encode
+    n_spaces = len(context) - len(context.rstrip())
+    if n_spaces:
+        context, continuation = context[:-n_spaces], context[-n_spaces:] + continuation
+    before, whole = encode(context), encode(context + continuation)
+    if context and before and whole[len(before) :]:
+        pair = encoder(tokenizers, kind).pair(context, continuation)
+        assert (list(pair.context), list(pair.continuation)) == (before, whole[len(before) :])
+
+
 def test_a_context_of_white_space_gets_one_bos_also_as_the_first_one(tokenizers: dict[str, Tokenizer]) -> None:
     bos = tokenizers["bytes-bos"].bos_token_id
     assert bos is not None

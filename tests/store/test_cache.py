@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,40 @@ def test_key_does_not_depend_on_the_order_of_parameters(generation: dict[str, ob
     one = Request(kind="generate_until", context="Q", generation=generation)
     other = Request(kind="generate_until", context="Q", generation=dict(items))
     assert content_key("fp", one) == content_key("fp", other)
+
+
+_TEXTS = st.text(max_size=3)
+_CONTEXTS = _TEXTS | st.lists(st.builds(Message, st.sampled_from(["user", "system"]), _TEXTS), max_size=2).map(tuple)
+_PARAMETERS = st.dictionaries(
+    st.sampled_from(["until", "temperature", "max_gen_toks", "top_p"]),
+    st.integers(0, 2) | st.sampled_from([0.5, True, None, "0"]) | st.lists(_TEXTS, max_size=2),
+    max_size=2,
+)
+_REQUESTS = st.builds(
+    Request,
+    kind=st.sampled_from(["generate_until", "loglikelihood", "loglikelihood_rolling"]),
+    context=_CONTEXTS,
+    continuation=_TEXTS,
+    generation=_PARAMETERS,
+    sample_index=st.integers(0, 2),
+    seed=st.none() | st.integers(0, 2),
+)
+
+
+def _said(fingerprint: str, request: Request) -> str:
+    """All that can change an answer, told apart by type too (1, 1.0 and True are three values)."""
+    rest = (request.kind, request.context, request.continuation, request.sample_index, request.seed)
+    return repr((fingerprint, rest, sorted(request.generation.items())))
+
+
+@given(_REQUESTS, _REQUESTS, st.sets(st.sampled_from([f.name for f in fields(Request)])), st.sampled_from("ab"))
+def test_keys_are_equal_exactly_where_model_and_request_are(
+    one: Request, other: Request, taken: set[str], fingerprint: str
+) -> None:
+    # Two random requests differ in almost everything, so some parts of the other are taken from the first.
+    other = replace(other, **{name: getattr(one, name) for name in taken})
+    alike = _said("a", one) == _said(fingerprint, other)
+    assert (content_key("a", one) == content_key(fingerprint, other)) == alike
 
 
 @given(st.text(), st.text(), st.text(), st.text())
