@@ -46,9 +46,11 @@ class BundledCode:
         docs = self.call(ref, (Docs(split),), {})
         return _made(docs, split) if isinstance(docs, list) else _Reported(ref, docs)
 
-    def custom_dataset(self, ref: FunctionRef, kwargs: Mapping[str, Any]) -> Mapping[str, Split]:
+    def custom_dataset(
+        self, ref: FunctionRef, kwargs: Mapping[str, Any], source: Callable[[str], Split]
+    ) -> Mapping[str, Split]:
         """See :class:`~lmrun.functions.Functions`."""
-        splits = self.call(ref, (), kwargs)
+        splits = self.call(ref, (source,), kwargs)
         return {name: _made(rows) if isinstance(rows, list) else rows for name, rows in splits.items()}
 
     def apply_filter(
