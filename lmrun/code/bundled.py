@@ -43,15 +43,15 @@ class BundledCode:
 
     def process_docs(self, ref: FunctionRef, split: Split, after: Callable[[], Split | None]) -> Split:
         """See :class:`~lmrun.functions.Functions`; lmrun's own code draws nothing, so ``after`` does not matter."""
-        docs: Split = self.call(ref, (Docs(split),), {})
-        return _Reported(ref, docs)
+        docs = self.call(ref, (Docs(split),), {})
+        return _made(docs, split) if isinstance(docs, list) else _Reported(ref, docs)
 
-    def custom_dataset(self, ref: FunctionRef, kwargs: Mapping[str, Any]) -> Mapping[str, Split]:
+    def custom_dataset(
+        self, ref: FunctionRef, kwargs: Mapping[str, Any], source: Callable[[str], Split]
+    ) -> Mapping[str, Split]:
         """See :class:`~lmrun.functions.Functions`."""
-        from lmrun.code.transfer import MadeSplit
-
-        splits = self.call(ref, (), kwargs)
-        return {name: MadeSplit(rows) if isinstance(rows, list) else rows for name, rows in splits.items()}
+        splits = self.call(ref, (source,), kwargs)
+        return {name: _made(rows) if isinstance(rows, list) else rows for name, rows in splits.items()}
 
     def apply_filter(
         self, ref: FunctionRef, kwargs: Mapping[str, Any], responses: Sequence[Any], docs: Sequence[Any]
@@ -84,6 +84,12 @@ class _Reported:
     def __iter__(self) -> Iterator[Row]:
         with _reported(self._ref):
             yield from self._docs
+
+
+def _made(rows: list[Row], source: Split | None = None) -> Split:
+    from lmrun.code.transfer import MadeSplit  # brings pyarrow
+
+    return MadeSplit(rows, source)
 
 
 def _root() -> Path:

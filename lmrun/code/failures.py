@@ -26,6 +26,7 @@ _INSTALLED_AS = {
     "antlr4": "antlr4-python3-runtime==4.11",
     "kstar_planner": "kstar-planner",
     "dateutil": "python-dateutil",
+    "tinyBenchmarks": "git+https://github.com/felipemaiapolo/tinyBenchmarks",
     "bs4": "beautifulsoup4",
 }
 

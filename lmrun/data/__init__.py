@@ -1,8 +1,7 @@
 """Dataset sources: hub, local files, offline mirror."""
 
 from lmrun.data.docs import Docs
-from lmrun.data.rows import RowsSplit
 from lmrun.data.source import DataSource
 from lmrun.data.split import DatasetSpec, Split
 
-__all__ = ["DataSource", "DatasetSpec", "Docs", "RowsSplit", "Split"]
+__all__ = ["DataSource", "DatasetSpec", "Docs", "Split"]

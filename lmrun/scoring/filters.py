@@ -311,9 +311,13 @@ FILTERS: Mapping[str, Callable[..., Filter]] = {
 }
 
 
+def _is_registered(name: str, functions: Functions) -> bool:
+    return name not in FILTERS and functions.has_filter(name)
+
+
 def build_filter(step: FilterStep, functions: Functions | None = None) -> Filter:
     """The filter that a step names. Raises :class:`~lmrun.errors.TaskError` for an unknown name or argument."""
-    if functions and (isinstance(step.function, FunctionRef) or functions.has_filter(step.function)):
+    if functions and (isinstance(step.function, FunctionRef) or _is_registered(step.function, functions)):
         return Coded(step.function, step.kwargs, functions)
     if functions and step.function == "custom" and isinstance(step.kwargs.get("filter_fn"), FunctionRef):
         return Coded(step.kwargs["filter_fn"], {}, functions)

@@ -25,14 +25,22 @@ _FEWSHOT_CODE_KEYS = ("process_docs", "doc_to_text", "doc_to_target", "doc_to_ch
 def check_runnable(config: TaskConfig, functions: Functions) -> None:
     """Raise :class:`~lmrun.errors.TaskError` with everything that stands in the way of building a task."""
     problems = [*_refused(config), *_missing(config), *_samplers(config), *_templates(config)]
+    problems += _code(config, functions)
+    if problems:
+        found = tuple(dict.fromkeys(problems))
+        raise TaskError(f"cannot run task {config.task!r}", hint=found[0].hint, problems=found)
+
+
+def _code(config: TaskConfig, functions: Functions) -> list[Problem]:
+    """What is wrong with the code that a task names; of all that one thing would mend, only the first."""
+    problems: list[Problem] = []
     for ref in function_refs(config):
         try:
             functions.check(ref)
         except TaskError as error:
-            problems.extend(error.problems or (Problem(error.message, ref.location, hint=error.hint),))
-    if problems:
-        found = tuple(dict.fromkeys(problems))
-        raise TaskError(f"cannot run task {config.task!r}", hint=found[0].hint, problems=found)
+            if error.hint is None or all(error.hint != problem.hint for problem in problems):
+                problems.extend(error.problems or (Problem(error.message, ref.location, hint=error.hint),))
+    return problems
 
 
 def function_refs(config: TaskConfig) -> tuple[FunctionRef, ...]:
@@ -46,8 +54,6 @@ def _refused(config: TaskConfig) -> Iterator[Problem]:
     def refuse(key: str, why: str) -> Problem:
         return Problem(f"{key}: {why}", config.place(key))
 
-    if config.python_class:
-        yield refuse("class", "this task is a Python class, which this version does not run")
     if config.doc_to_image is not None:
         yield refuse("doc_to_image", "this task shows images to the model, which this version cannot do")
     if config.doc_to_audio:
@@ -59,9 +65,6 @@ def _refused(config: TaskConfig) -> Iterator[Problem]:
 
 
 def _missing(config: TaskConfig) -> Iterator[Problem]:
-    if config.python_class:
-        return
-
     def missing(what: str, hint: str) -> Problem:
         return Problem(f"the task states no {what}", config.place("task"), hint=hint)
 

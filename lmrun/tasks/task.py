@@ -7,7 +7,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -237,7 +237,7 @@ class Task:
         """The splits that ``custom_dataset`` makes; it is given the metadata and the ``dataset_kwargs``."""
         config = self.task_config
         kwargs = {**config.metadata, **(config.dataset_kwargs or {})}
-        return self.functions.custom_dataset(config.custom_dataset, kwargs)
+        return self.functions.custom_dataset(config.custom_dataset, kwargs, partial(self._data.load, self.dataset))
 
     def _dataset_kwargs(self) -> dict[str, Any]:
         kwargs = dict(self.task_config.dataset_kwargs or {})

@@ -8,18 +8,18 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lmrun.data import Docs, RowsSplit
+    from lmrun.data import Docs
 
 _ANSWERS = ("Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3", "Correct Answer")
 _BRACKETED = re.compile(r"\[.*?\]")
 
 
-def process_docs(docs: Docs) -> RowsSplit:
+def process_docs(docs: Docs) -> list[dict[str, Any]]:
     """Add ``choice1`` to ``choice4``, ``choices`` and ``answer``, in the order of a fresh run of lm-eval."""
     return shuffled(docs, random.Random(0), cleaned)
 
 
-def process_docs_n_shot(docs: Docs) -> RowsSplit:
+def process_docs_n_shot(docs: Docs) -> list[dict[str, Any]]:
     """As :func:`process_docs`, in the order that lm-eval's ``n_shot`` tasks ask in.
 
     There the order changes with each pass over the data: two are over when the questions are asked.
@@ -30,11 +30,9 @@ def process_docs_n_shot(docs: Docs) -> RowsSplit:
     return shuffled(docs, rng, cleaned)
 
 
-def shuffled(docs: Docs, rng: random.Random, clean: Callable[[str], str]) -> RowsSplit:
+def shuffled(docs: Docs, rng: random.Random, clean: Callable[[str], str]) -> list[dict[str, Any]]:
     """The docs with their answers cleaned and shuffled, one doc after another."""
-    from lmrun.data import RowsSplit
-
-    return RowsSplit([{**doc, **_choices(doc, rng, clean)} for doc in docs])
+    return [{**doc, **_choices(doc, rng, clean)} for doc in docs]
 
 
 def _choices(doc: dict[str, Any], rng: random.Random, clean: Callable[[str], str]) -> dict[str, Any]:

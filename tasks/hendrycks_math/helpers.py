@@ -45,15 +45,15 @@ def minerva_results(doc: Doc, results: Sequence[str]) -> dict[str, int]:
     """``exact_match`` takes the closing sentence that the examples teach, ``math_verify`` the whole reply."""
     from math_verify import parse, verify
 
-    answer = _minerva_form(_closing_answer(results[0]))
+    answer = _minerva_form(closing_answer(results[0]))
     judged = verify(gold=parse(doc["solution"]), target=parse(results[0]))
-    return {"exact_match": int(_same_value(answer, doc["answer"])), "math_verify": int(bool(judged))}
+    return {"exact_match": int(same_value(answer, doc["answer"])), "math_verify": int(bool(judged))}
 
 
 # -- finding an answer -----------------------------------------------------------------------------
 
 
-def _braced(text: str) -> str | None:
+def braced(text: str) -> str | None:
     """What stands in the braces that ``text`` begins with; None where there are none, or they are not closed."""
     depth = 0
     for place, char in enumerate(text):
@@ -66,7 +66,7 @@ def _braced(text: str) -> str | None:
 def _boxed_answer(solution: str) -> str:
     if r"\boxed " in solution:
         return solution.rpartition(r"\boxed ")[2].partition("$")[0]
-    answer = _braced(solution.rpartition(r"\boxed")[2])
+    answer = braced(solution.rpartition(r"\boxed")[2])
     if answer is None:
         raise ValueError(f"the solution has no answer in \\boxed{{}}: {solution!r}")
     return answer
@@ -74,7 +74,7 @@ def _boxed_answer(solution: str) -> str:
 
 def _agieval_answer(text: str) -> str | None:
     if r"\boxed" in text:
-        answer = _braced(text.rpartition(r"\boxed")[2])
+        answer = braced(text.rpartition(r"\boxed")[2])
         return None if answer is None else _right_side(answer)
     formulas = re.findall(r"\$(.*)\$", text)
     if formulas and (answer := _right_side(formulas[-1])):
@@ -90,7 +90,8 @@ def _right_side(text: str) -> str:
     return text.rpartition("=")[2].lstrip(" ") if "=" in text else text
 
 
-def _closing_answer(text: str) -> str:
+def closing_answer(text: str) -> str:
+    """What the sentence "Final Answer: The final answer is ..." says, which the examples teach."""
     closing = re.search(
         r"Final Answer: The final answer is(.*?). I hope it is correct.", f"{text}I hope it is correct."
     )
@@ -183,7 +184,7 @@ def _slash(text: str) -> str:
 
 # -- the normal form of Minerva (Lewkowycz et al. 2022, appendix D) ----------------------------------
 
-_SUBSTITUTED = (
+SUBSTITUTED = (
     *(("an ", ""), ("a ", ""), (".$", "$"), (r"\$", ""), (r"\ ", ""), (" ", ""), ("mbox", "text")),
     *((r",\text{and}", ","), (r"\text{and}", ","), (r"\text{m}", r"\text{}")),
 )
@@ -192,18 +193,20 @@ _UNITS = (
     "sue points feet minutes digits cents degrees cm gm pounds meters meals edges students".split(),
     ["childrentickets", "multiples"],
 )
-_REMOVED = (
+REMOVED = (
     *(*_UNITS[0], r"\ldots", *_UNITS[1], *_UNITS[2]),
     *(r"\text{s}", r"\text{.}", "\\text{\ns}", r"\text{}^2", r"\text{}^3", "\\text{\n}", r"\text{}", r"\mathrm{th}"),
     *(r"^\circ", r"^{\circ}", r"\;", r",\!", "{,}", '"', r"\dots"),
 )
-_REWRITTEN = (
+REWRITTEN = (
     (r"(.*?)(\$)(.*?)(\$)(.*)", r"$\3$"),
     (r"(\\text\{)(.*?)(\})", r"\2"),
     (r"(\\textbf\{)(.*?)(\})", r"\2"),
     (r"(\\overline\{)(.*?)(\})", r"\2"),
     (r"(\\boxed\{)(.*)(\})", r"\2"),
     (r"(frac)([^{])(.)", r"frac{\2}{\3}"),
+)
+_ROOTS = (
     # A root with an index, which the next rule would break.
     (r"(sqrt)(\[[^\]]*\])(\w)", r"\1\2{\3}"),
     (r"(sqrt)(?!\[)([^{])", r"sqrt{\2}"),
@@ -214,13 +217,13 @@ def _minerva_form(answer: str) -> str:
     """An answer without units, words and markup, in long-hand LaTeX."""
     answer = answer.rpartition("=")[2]
     # Units are taken out twice: as words while there are spaces, then wherever they stick to something.
-    for unit in filter(str.isalpha, _REMOVED):
+    for unit in filter(str.isalpha, REMOVED):
         answer = re.sub(rf"(?<!\\)\b{unit}\b", "", answer)
-    for before, after in _SUBSTITUTED:
+    for before, after in SUBSTITUTED:
         answer = answer.replace(before, after)
-    for removed in _REMOVED:
+    for removed in REMOVED:
         answer = _without_word(answer, removed) if removed.isalpha() else answer.replace(removed, "")
-    for pattern, form in _REWRITTEN:
+    for pattern, form in (*REWRITTEN, *_ROOTS):
         answer = re.sub(pattern, form, answer)
     answer = answer.replace("$", "")
     return answer.replace(",", "") if re.fullmatch(r"-?\d{1,3}(,\d{3})+", answer) else answer
@@ -232,15 +235,15 @@ def _without_word(text: str, word: str) -> str:
     return "".join(part if place % 2 else part.replace(word, "") for place, part in enumerate(parts))
 
 
-def _same_value(one: str, other: str) -> bool:
-    """Whether two answers are the same text, or SymPy finds within five seconds that they differ by nothing."""
+def same_value(one: str, other: str, seconds: int = 5) -> bool:
+    """Whether two answers are the same text, or SymPy finds within some seconds that they differ by nothing."""
     if one and one == other:
         return True
     from math_verify.utils import timeout
     from sympy import simplify
     from sympy.parsing.latex import parse_latex
 
-    @timeout(timeout_seconds=5)  # type: ignore[untyped-decorator]
+    @timeout(timeout_seconds=seconds)  # type: ignore[untyped-decorator]
     def equal() -> bool:
         return bool(simplify(parse_latex(one) - parse_latex(other)) == 0)
 

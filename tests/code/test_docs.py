@@ -172,6 +172,9 @@ def test_what_draws_nothing_is_not_given_the_examples(functions: TaskFunctions, 
 
 
 def test_custom_dataset(functions: TaskFunctions, write: Write) -> None:
+    def no_source(name: str) -> Split:
+        raise AssertionError("code of users opens its data itself")
+
     ref = write("""
         import datasets
 
@@ -179,12 +182,12 @@ def test_custom_dataset(functions: TaskFunctions, write: Write) -> None:
             test = datasets.Dataset.from_list([{"n": n, "rest": sorted(rest)} for n in lengths])
             return {"test": test, "train": [{"v": version}]}
     """)
-    made = functions.custom_dataset(ref, {"version": 1.5, "lengths": [3, 4], "config_source": "x"})
+    made = functions.custom_dataset(ref, {"version": 1.5, "lengths": [3, 4], "config_source": "x"}, no_source)
     assert {name: list(split) for name, split in made.items()} == {
         "test": [{"n": 3, "rest": ["config_source"]}, {"n": 4, "rest": ["config_source"]}],
         "train": [{"v": 1.5}],
     }
-    again = functions.custom_dataset(ref, {"version": 2, "lengths": [3, 4], "config_source": "x"})
+    again = functions.custom_dataset(ref, {"version": 2, "lengths": [3, 4], "config_source": "x"}, no_source)
     assert made["test"].fingerprint == again["test"].fingerprint
     assert made["train"].fingerprint != again["train"].fingerprint
     assert made["test"].revision is None

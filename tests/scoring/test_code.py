@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lmrun.code import TaskFunctions
 from lmrun.errors import TaskError
 from lmrun.functions import FunctionError, FunctionRef
 from lmrun.requests import Response
@@ -15,29 +16,18 @@ from lmrun.scoring import aggregate, check_spec, score_doc
 from lmrun.scoring.spec import DocFacts, FilterSpec, FilterStep, MetricSpec, ScoringSpec
 
 
-class Code:
+class Code(TaskFunctions):
     """The functions of a test, by name."""
 
     def __init__(self, **functions: Callable[..., Any]) -> None:
+        super().__init__()
         self.functions = functions
-
-    def check(self, ref: FunctionRef) -> None:
-        pass
-
-    def source_hash(self, ref: FunctionRef) -> str:
-        return ref.target
 
     def call(self, ref: FunctionRef, *args: Any, **kwargs: Any) -> Any:
         try:
             return self.functions[ref.target](*args, **kwargs)
         except Exception as error:
             raise FunctionError(ref, str(error), kind=type(error).__name__) from error
-
-    def process_docs(self, ref: FunctionRef, split: Any, after: Any = None) -> Any:
-        return self.call(ref, split)
-
-    def custom_dataset(self, ref: FunctionRef, kwargs: Mapping[str, Any]) -> Any:
-        return self.call(ref, **kwargs)
 
     def has_filter(self, name: str) -> bool:
         return name in self.functions
@@ -142,6 +132,12 @@ def test_a_filter_by_code_or_registered_by_it(function: FunctionRef | str) -> No
     spec = ScoringSpec("generate_until", [MetricSpec("exact_match")], [FilterSpec("f", steps)])
     assert check_spec(spec, Code(shout=shout)) == ()
     assert generated(spec, "hey", Code(shout=shout), "HEY!1") == {"exact_match": 1.0}
+
+
+def test_code_cannot_take_the_name_of_a_filter_of_our_own() -> None:
+    spec = ScoringSpec("generate_until", [MetricSpec("exact_match")], [FilterSpec("f", (FilterStep("take_first"),))])
+    code = Code(take_first=lambda responses, docs: [["other"]])
+    assert generated(spec, "hey", code, "hey") == {"exact_match": 1.0}
 
 
 def test_what_code_computes_is_not_checked_by_name() -> None:

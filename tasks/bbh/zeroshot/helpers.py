@@ -59,7 +59,7 @@ def _names(teens: str, eights: str) -> str:
     )
 
 
-# The pattern is that of lm-eval with its quirk: a bare six, seven, eight or nine is no number.
+# The pattern is that of lm-eval with its quirks: a bare six, seven, eight or nine is no number, fourteen is a four.
 _NUMBER_WORDS = re.compile(
     rf"((?:(?:{_names('teen|ty', '|een|y')})(?:{_names('|teen|ty', 'een|y')}|[^\S\r\n]|,|and|&)+)?"
     rf"(?:{_names('teen|ty', 'een|y')}))"
