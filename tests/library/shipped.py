@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lmrun.backends.base import ModelSpec
+from lmrun.bundled import demo_model_dir
 from lmrun.code import TaskFunctions
 from lmrun.data import DataSource
 from lmrun.engine.catalog import task_catalog
@@ -36,6 +37,10 @@ ZERO_SHOT = ("agieval_*", "super_glue-wsc-t5-prompt")
 """Tasks that have no examples: their targets are no text, in lm-eval as here."""
 
 
+METADATA = {"ruler": {"tokenizer": str(demo_model_dir()), "max_seq_lengths": [2000]}}
+"""What a manifest has to say for the tasks of a family."""
+
+
 class Shipped:
     """The bundled tasks, with a mirror of the invented rows."""
 
@@ -54,7 +59,9 @@ class Shipped:
 
     def configs(self, family: str) -> list[TaskConfig]:
         """The tasks of a family; the rows that there are for them are in the mirror then."""
-        found = [self.catalog.resolve(entry.name).tasks[0] for entry in self.entries.get(family, ())]
+        metadata = METADATA.get(family)
+        entries = self.entries.get(family, ())
+        found = [self.catalog.resolve(entry.name, metadata=metadata).tasks[0] for entry in entries]
         make_mirror(filter(None, map(dataset_of, found)), self._mirror)
         return found
 

@@ -48,8 +48,8 @@ class Library:
 
 
 def dataset_of(config: TaskConfig) -> DatasetSpec | None:
-    """The dataset that a task names."""
-    if config.dataset_path is None or config.custom_dataset is not None:
+    """The dataset that a task names; code may make the docs of it."""
+    if not config.dataset_path:
         return None
     kwargs = {key: value for key, value in (config.dataset_kwargs or {}).items() if key != "trust_remote_code"}
     return DatasetSpec(config.dataset_path, config.dataset_name, kwargs)
