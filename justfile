@@ -38,6 +38,11 @@ demo:
 # pages that are generated from the code
 docs:
     {{python}} -m lmrun.manifest.reference > docs/manifest.md
+    {{python}} -m lmrun.cli.reference > docs/commands.md
+
+# pin what bundled tasks ask: `just pin gsm8k 'mmlu_*'`; a changed prompt needs another version, or --force
+pin *args:
+    {{python}} -m tests.library.pin {{args}}
 
 # pins of everything, for every supported Python; an existing constraints.txt is kept where it still fits
 constraints:

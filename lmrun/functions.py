@@ -28,9 +28,13 @@ class FunctionRef:
     folder: Path
     """Folder of the file in which the tag is written."""
     location: Location | None = field(default=None, compare=False)
+    member: str = ""
+    """Of a class task: what of its object is meant, ``process_results`` for example."""
+    config: str = ""
+    """Of a class task: the keys of its task file, as JSON; its object is made of them."""
 
     def __str__(self) -> str:
-        return f"!function {self.target}"
+        return f"!function {self.target}{'.' if self.member else ''}{self.member}"
 
     def as_json(self) -> dict[str, str]:
         """As stored with a run; see :meth:`from_json`."""
@@ -38,14 +42,38 @@ class FunctionRef:
         inside = self.folder.is_relative_to(tasks)
         # So that a run can be scored again where lmrun is installed elsewhere.
         folder = f"{_BUNDLED}{self.folder.relative_to(tasks).as_posix()}" if inside else str(self.folder)
-        return {"function": self.target, "folder": folder}
+        of_class = {"member": self.member, "config": self.config} if self.member else {}
+        return {"function": self.target, "folder": folder, **of_class}
 
     @classmethod
     def from_json(cls, value: Mapping[str, str]) -> FunctionRef:
         """Inverse of :meth:`as_json`; the place in the file is lost."""
-        folder = value["folder"]
-        inside = folder.startswith(_BUNDLED)
-        return cls(value["function"], bundled.tasks_dir() / folder.removeprefix(_BUNDLED) if inside else Path(folder))
+        stored = value["folder"]
+        inside = stored.startswith(_BUNDLED)
+        folder = bundled.tasks_dir() / stored.removeprefix(_BUNDLED) if inside else Path(stored)
+        return cls(value["function"], folder, member=value.get("member", ""), config=value.get("config", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class ClassTaskFacts:
+    """What a task that is a Python class says of itself."""
+
+    version: Any
+    split: str
+    """Which docs are evaluated: ``test`` or ``validation``."""
+    num_fewshot: int | None
+    repeats: int
+    generation: Mapping[str, Any]
+    """Parameters of generations that the class does not state itself."""
+    excludes: bool
+    """Whether a doc is kept out of its own examples."""
+    metrics: Sequence[tuple[str, str | None, bool | None]]
+    """Name, the aggregation's name where it is one of lmrun's own, and whether higher is better."""
+    filters: Sequence[Mapping[str, Any]] | None
+
+
+OpenDataset = Callable[[str | None, str | None, Mapping[str, Any]], "Mapping[str, Split]"]
+"""The splits of a dataset, by path, name and further arguments."""
 
 
 class FunctionError(TaskError):
@@ -100,3 +128,9 @@ class Functions(Protocol):
         docs: Sequence[Mapping[str, Any]],
     ) -> Sequence[Any]:
         """What a filter class (or one registered by name) makes of the responses to each doc."""
+
+    def open_class(self, ref: FunctionRef, data: OpenDataset) -> ClassTaskFacts:
+        """Make the object of a class task. ``data`` is asked for its dataset, unless the class gets its data itself."""
+
+    def class_docs(self, ref: FunctionRef, pool: bool) -> Split:
+        """The docs of an open class task: those that are evaluated, or (``pool``) those that examples come from."""

@@ -18,7 +18,21 @@ def build_app() -> Typer:
     """The Typer application with all commands."""
     import typer
 
-    from lmrun.cli import batch, cache, data, doctor, init, ls, plan, preview, score, show, validate, verify
+    from lmrun.cli import (
+        batch,
+        cache,
+        data,
+        decontaminate,
+        doctor,
+        init,
+        ls,
+        plan,
+        preview,
+        score,
+        show,
+        validate,
+        verify,
+    )
 
     app = typer.Typer(
         name="lmrun",
@@ -39,6 +53,7 @@ def build_app() -> Typer:
     for command in (batch.batch, show.show, score.score, validate.validate, plan.plan, preview.preview, init.init):
         app.command()(command)
     app.command()(verify.verify)
+    app.command()(decontaminate.decontaminate)
     app.command(name="doctor")(doctor.doctor)
     app.add_typer(ls.app, name="ls")
     app.add_typer(data.app, name="data")

@@ -24,21 +24,20 @@ _COUNTED = 20
 
 def _show(columns: Sequence[str], rows: Iterable[dict[str, Any]], *, json: bool) -> None:
     """Write rows: with ``json`` whole, else what they say under ``columns``."""
-    listed = list(rows)
     if json:
         import json as json_module
 
-        sys.stdout.write(json_module.dumps(listed, default=str) + "\n")
+        sys.stdout.write(json_module.dumps(list(rows), default=str) + "\n")
         return
     from lmrun.display.table import Column, Table
 
-    if not listed:
-        sys.stderr.write("nothing fits\n")
-        return
     table = Table([Column(name) for name in columns])
-    for row in listed:
+    for row in rows:
         table.add(*(_cell(row.get(name)) for name in columns))
-    table.show()
+    if table.rows:
+        table.show()
+    else:
+        sys.stderr.write("nothing fits\n")
 
 
 def _cell(value: Any) -> str:

@@ -14,7 +14,7 @@ from lmrun.code.trees import Target, Trees, installed_lm_eval, locate
 from lmrun.code.trusted import TrustedCode
 from lmrun.data import Split
 from lmrun.errors import TaskError
-from lmrun.functions import FunctionRef
+from lmrun.functions import ClassTaskFacts, FunctionRef, OpenDataset
 
 
 class TaskFunctions:
@@ -83,6 +83,20 @@ class TaskFunctions:
         if isinstance(function, FunctionRef):
             return self._code(function).apply_filter(function, kwargs, responses, docs)
         return self._trusted.apply_filter(function, kwargs, responses, docs)
+
+    def open_class(self, ref: FunctionRef, data: OpenDataset) -> ClassTaskFacts:
+        """See :class:`~lmrun.functions.Functions`."""
+        return self._class_code(ref).open_class(ref, data)
+
+    def class_docs(self, ref: FunctionRef, pool: bool) -> Split:
+        """See :class:`~lmrun.functions.Functions`."""
+        return self._class_code(ref).class_docs(ref, pool)
+
+    def _class_code(self, ref: FunctionRef) -> TrustedCode:
+        code = self._code(ref)
+        if isinstance(code, BundledCode):
+            raise task_error(ref, Failure("is a class task, which lmrun's own library has none of"))
+        return code
 
     def _code(self, ref: FunctionRef) -> BundledCode | TrustedCode:
         """What runs the code of a folder. Raises :class:`~lmrun.errors.TaskError` where nothing may."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import faulthandler
+import json
 import os
 import pickle
 import select
@@ -17,16 +18,19 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from lmrun.code.class_task import ClassTask, ClosedSplits, LazySplits
 from lmrun.code.failures import Failure, describe
 from lmrun.code.filters import run_filter
 from lmrun.code.modules import Modules
 from lmrun.code.plain import dump, plain
 from lmrun.code.random_state import drawn_for_docs, seed_for_call, seed_for_docs
 from lmrun.code.shim.registry import FILTER_REGISTRY
+from lmrun.code.shim.task import DatasetNeededError
 from lmrun.code.trees import Target, locate
 from lmrun.functions import FunctionRef
 
@@ -40,10 +44,11 @@ class Host:
     def __init__(self, trusted: Sequence[Path]) -> None:
         self._modules = Modules(trusted)
         self._filters: dict[str, Any] = {}
+        self._class_tasks: dict[tuple[Any, str], ClassTask] = {}
 
     def check(self, target: Target) -> None:
         """Import the module and look the name up."""
-        self._modules.find(target)
+        self._find(target)
 
     def load(self, targets: Sequence[Target]) -> None:
         """Import modules that were imported before; what they register counts, and their errors come up later."""
@@ -53,7 +58,7 @@ class Host:
 
     def call(self, target: Target, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """The plain value of a function."""
-        function = self._modules.find(target)
+        function = self._find(target)
         seed_for_call(args)
         return plain(function(*args, **self._resolved(kwargs)))
 
@@ -65,7 +70,7 @@ class Host:
         from lmrun.code.transfer import dataset, pack_docs
 
         _quiet_datasets()
-        function = self._modules.find(target)
+        function = self._find(target)
         seed_for_docs()
         if earlier is not None:
             function(dataset(earlier))
@@ -77,7 +82,7 @@ class Host:
         from lmrun.code.transfer import pack_docs
 
         _quiet_datasets()
-        function = self._modules.find(target)
+        function = self._find(target)
         seed_for_docs()
         return {str(split): pack_docs(docs) for split, docs in function(**self._resolved(kwargs)).items()}
 
@@ -89,9 +94,42 @@ class Host:
         self, function: Target | str, kwargs: Mapping[str, Any], responses: Sequence[Any], docs: Sequence[Any]
     ) -> Any:
         """What a filter makes of the responses."""
-        make = FILTER_REGISTRY[function] if isinstance(function, str) else self._modules.find(function)
+        make = FILTER_REGISTRY[function] if isinstance(function, str) else self._find(function)
         seed_for_call(tuple(docs[:1]))
         return plain(run_filter(make, self._resolved(kwargs), responses, docs, self._filters))
+
+    def open_class(self, target: Target, packed: Mapping[str, Any] | None) -> Any:
+        """Make the object of a class task: what it says of itself, or which dataset it needs for that."""
+        _quiet_datasets()
+        cls = self._modules.find(target)
+        seed_for_docs()
+        try:
+            task = ClassTask(cls, _config(target), None if packed is None else LazySplits(packed))
+        except DatasetNeededError as needed:
+            return False, (needed.path, needed.name, plain(needed.kwargs))
+        self._class_tasks[cls, target.config] = task
+        return True, plain(task.facts())
+
+    def class_docs(self, target: Target, pool: bool) -> Any:
+        """The docs of a class task: those for examples, or those that are evaluated."""
+        from lmrun.code.transfer import pack_docs
+
+        task = self._class_task(target)
+        seed_for_docs()
+        return pack_docs(task.docs(pool))
+
+    def _class_task(self, target: Target) -> ClassTask:
+        cls = self._modules.find(target)
+        if (cls, target.config) not in self._class_tasks:
+            self._class_tasks[cls, target.config] = ClassTask(cls, _config(target), ClosedSplits())
+        return self._class_tasks[cls, target.config]
+
+    def _find(self, target: Target) -> Any:
+        if not target.member:
+            return self._modules.find(target)
+        name, _, argument = target.member.partition(":")
+        member = getattr(self._class_task(target), name)
+        return partial(member, argument) if argument else member
 
     def describe(self, error: BaseException) -> Failure:
         """The error as the parent reports it."""
@@ -100,9 +138,14 @@ class Host:
     def _resolved(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments with the functions that they name."""
         return {
-            name: self._modules.find(locate(value)) if isinstance(value, FunctionRef) else value
+            name: self._find(locate(value)) if isinstance(value, FunctionRef) else value
             for name, value in kwargs.items()
         }
+
+
+def _config(target: Target) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(target.config) if target.config else {}
+    return found
 
 
 def _quiet_datasets() -> None:

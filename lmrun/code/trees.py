@@ -23,13 +23,15 @@ class Target(NamedTuple):
     file: str | None
     module: str
     name: str
+    member: str = ""
+    config: str = ""
 
 
 def locate(ref: FunctionRef) -> Target:
     """The file beside the task file if there is one; else the module is left to Python."""
     module, _, name = ref.target.rpartition(".")
     file = (ref.folder / (module.replace(".", "/") + ".py")).resolve()
-    return Target(str(file) if module and file.is_file() else None, module, name)
+    return Target(str(file) if module and file.is_file() else None, module, name, ref.member, ref.config)
 
 
 def installed_lm_eval() -> Path | None:

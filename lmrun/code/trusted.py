@@ -13,7 +13,7 @@ from lmrun.code.failures import task_error
 from lmrun.code.process import CodeError, HostProcess
 from lmrun.code.trees import Target, locate
 from lmrun.data import Split
-from lmrun.functions import FunctionRef
+from lmrun.functions import ClassTaskFacts, FunctionRef, OpenDataset
 
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 
@@ -29,6 +29,7 @@ class TrustedCode:
         self._lock = threading.Lock()
         self._targets: dict[FunctionRef, Target] = {}
         self._imported: dict[Target, None] = {}
+        self._opened: dict[Target, OpenDataset] = {}
         # Held weakly: shared while anyone uses them. Each holds the split it was made of, so an id is of that split.
         self._made: weakref.WeakValueDictionary[tuple[FunctionRef, int], Split] = weakref.WeakValueDictionary()
 
@@ -87,6 +88,22 @@ class TrustedCode:
         with _told(f"filter {function!r}"):
             return list(self._ask("apply_filter", function, kwargs, responses, docs))
 
+    def open_class(self, ref: FunctionRef, data: OpenDataset) -> ClassTaskFacts:
+        """See :class:`~lmrun.functions.Functions`."""
+        target = locate(ref)
+        with _told(ref), self._lock:
+            host = self._started()
+            facts = _open(host, target, data)
+            self._opened[target] = data
+        self._imported[target] = None
+        return ClassTaskFacts(**facts)
+
+    def class_docs(self, ref: FunctionRef, pool: bool) -> Split:
+        """See :class:`~lmrun.functions.Functions`."""
+        from lmrun.code.transfer import unpack
+
+        return unpack(self._run(ref, "class_docs", pool))
+
     def _run(self, ref: FunctionRef, operation: str, *args: Any) -> Any:
         target = self._targets.get(ref)
         if target is None:
@@ -98,11 +115,27 @@ class TrustedCode:
 
     def _ask(self, operation: str, *args: Any) -> Any:
         with self._lock:
-            if self._host is None or not self._host.alive:
-                self._host = HostProcess(self._trusted, self._environment)
-                # Filters that code has registered are gone with the process that it ran in.
-                self._host.request("load", list(self._imported))
-            return self._host.request(operation, *args)
+            return self._started().request(operation, *args)
+
+    def _started(self) -> HostProcess:
+        if self._host is None or not self._host.alive:
+            self._host = HostProcess(self._trusted, self._environment)
+            # Filters that code has registered, and the objects of classes, are gone with the process they were in.
+            self._host.request("load", list(self._imported))
+            for target, data in self._opened.items():
+                _open(self._host, target, data)
+        return self._host
+
+
+def _open(host: HostProcess, target: Target, data: OpenDataset) -> Mapping[str, Any]:
+    from lmrun.code.transfer import pack_split
+
+    is_open, answer = host.request("open_class", target, None)
+    if not is_open:
+        splits = {name: pack_split(split) for name, split in data(*answer).items()}
+        is_open, answer = host.request("open_class", target, splits)
+    found: Mapping[str, Any] = answer
+    return found
 
 
 @contextmanager

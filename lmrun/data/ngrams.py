@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import string
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -80,28 +80,29 @@ class NgramIndex:
 
     def scan(self, document: Sequence[str], place: Location) -> None:
         """Note which n-grams a document of the corpus holds; it is given by its :func:`words`."""
-        for gram in {gram for gram, start in self._found(document) if self._is_there(gram, document, start)}:
+        for gram in {gram for start, gram in self._found(document) if self._is_there(gram, document, start)}:
             self._documents[gram] += 1
             self._places.setdefault(gram, place)
 
     def overlaps(self, text: int) -> list[Overlap]:
         """The n-grams that a text shares with the corpus, in order, those that are too common left out."""
-        grams = dict.fromkeys(gram for gram, _ in self._found(self._texts[text]))
+        grams = dict.fromkeys(gram for _, gram in self._found(self._texts[text]))
         return [
             Overlap(" ".join(self._words(gram)), self._places[gram], int(self._documents[gram]))
             for gram in grams
             if 0 < self._documents[gram] <= COMMON
         ]
 
-    def _found(self, text: Sequence[str]) -> Iterator[tuple[int, int]]:
-        """The known n-grams whose keys a text holds, each with where it starts."""
+    def _found(self, text: Sequence[str]) -> list[tuple[int, int]]:
+        """Where in a text there are keys of known n-grams, and of which."""
         keys = _keys(text, self._n)
         if not len(self._known):
-            return
-        grams = np.searchsorted(self._known, keys)
+            return []
+        order = np.argsort(keys)  # sorted keys are found twice as fast: neighbours share the processor's cache
+        grams = np.searchsorted(self._known, keys[order])
         grams[grams == len(self._known)] = 0
-        (starts,) = np.nonzero(self._known[grams] == keys)
-        yield from zip(grams[starts].tolist(), starts.tolist(), strict=True)
+        hits = self._known[grams] == keys[order]
+        return sorted(zip(order[hits].tolist(), grams[hits].tolist(), strict=True))
 
     def _is_there(self, gram: int, document: Sequence[str], start: int) -> bool:
         return self._words(gram) == document[start : start + self._n]

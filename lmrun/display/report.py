@@ -7,7 +7,7 @@ import json
 
 from lmrun.display.format import duration, number, share
 from lmrun.display.table import Column, Style, Table
-from lmrun.engine.results import ResultRow, flags, result_rows
+from lmrun.engine.results import ResultRow, SubsetScore, flags, result_rows
 from lmrun.store.reader import RunReader
 
 _COLUMNS = (
@@ -23,6 +23,8 @@ _COLUMNS = (
     Column("± stderr", right=True),
     Column("95% interval"),
     Column("n", right=True),
+    Column("clean (n)", right=True),
+    Column("dirty (n)", right=True),
     Column("errors", right=True),
     Column("skipped", right=True),
     Column("cut", right=True),
@@ -59,7 +61,7 @@ def _style(row: ResultRow) -> Style:
 def _cells(row: ResultRow, *, first: bool, several: bool) -> list[str]:
     arrow = "" if row.higher_is_better is None else "↑" if row.higher_is_better else "↓"
     interval = f"[{number(row.interval[0])}, {number(row.interval[1])}]" if row.interval else ""
-    counts = (row.n, row.errors, row.skipped, row.dropped)
+    counts = (row.errors, row.skipped, row.dropped)
     return [
         (row.model if several else "") if first else "",
         "  " * row.depth + row.alias if first else "",
@@ -72,12 +74,19 @@ def _cells(row: ResultRow, *, first: bool, several: bool) -> list[str]:
         number(row.value) + (" (incomplete)" if row.errors else ""),
         number(row.stderr) if isinstance(row.stderr, float) else "",
         interval,
-        *(f"{count:,}" if count and (first or i == 0) else "" for i, count in enumerate(counts)),
+        f"{row.n:,}" if row.n else "",
+        _subset(row.clean),
+        _subset(row.dirty),
+        *(f"{count:,}" if count and first else "" for count in counts),
         share(row.truncated_rate) if first else "",
         share(row.no_match_rate),
         share(row.ambiguous_rate),
         f"{row.cache_hits / row.requests:.0%}" if first and row.cache_hits else "",
     ]
+
+
+def _subset(score: SubsetScore | None) -> str:
+    return f"{number(score.value)} ({score.n:,})" if score else ""
 
 
 def closing_words(reader: RunReader) -> str:
@@ -94,6 +103,9 @@ def closing_words(reader: RunReader) -> str:
             f"{errors} samples are errors and are not part of any score: lmrun show {reader.run.path} --errors; "
             "run the same command again to ask only those"
         )
+    dirty = sum(len(found.overlaps) for found in reader.decontamination().values())
+    if dirty:
+        lines.append(f"{dirty:,} docs overlap with the corpora: lmrun decontaminate {reader.run.path}")
     lines.extend(
         f"{job.model} {job.label}: {job.n_truncated:,} of {job.n_docs:,} answers were cut off at the token limit; "
         f"a larger max_gen_toks may help: lmrun show {reader.run.path} --truncated"

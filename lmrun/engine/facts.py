@@ -79,7 +79,7 @@ def _as_json(value: Any) -> Any:
 
 def _from_json(value: Any) -> Any:
     if isinstance(value, Mapping):
-        is_ref = value.keys() == {"function", "folder"}
+        is_ref = value.keys() >= {"function", "folder"}
         return FunctionRef.from_json(value) if is_ref else {key: _from_json(item) for key, item in value.items()}
     return [_from_json(item) for item in value] if isinstance(value, list) else value
 

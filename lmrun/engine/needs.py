@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from lmrun.data import DatasetSpec
 from lmrun.engine.inputs import Sources
 from lmrun.manifest import TaskSetting
-from lmrun.tasks import Task
+from lmrun.tasks import build_task
 
 
 def needed_splits(settings: Sequence[TaskSetting], sources: Sources) -> list[tuple[DatasetSpec, tuple[str, ...]]]:
@@ -17,9 +17,9 @@ def needed_splits(settings: Sequence[TaskSetting], sources: Sources) -> list[tup
         for config in sources.catalog.resolve(
             setting.name, base=setting.location.file.parent if setting.location else None
         ).tasks:
-            if config.custom_dataset:
+            if config.custom_dataset or config.python_class:
                 continue  # its docs are made, not fetched
-            task = Task(config, sources.data, sources.functions)
+            task = build_task(config, sources.data, sources.functions)
             spec, splits = task.dataset, task.split_names
             key = spec.key
             known = needs[key][1] if key in needs else ()

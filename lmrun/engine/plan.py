@@ -18,7 +18,7 @@ from lmrun.requests import canonical_json
 from lmrun.scoring import check_spec, unknown_golds, with_robust
 from lmrun.scoring.spec import ScoringSpec
 from lmrun.store.records import JobRecord
-from lmrun.tasks import Group, PromptSettings, Selection, Task, TaskConfig
+from lmrun.tasks import Group, PromptSettings, Selection, Task, TaskConfig, build_task
 
 _DOCS_OF_A_FORM = 20
 """Docs whose targets decide which robust filter fits a task."""
@@ -169,7 +169,7 @@ def plan_job(config: TaskConfig, label: str, setting: TaskSetting, sources: Sour
         TaskError: if the task cannot be rendered or scored.
         DataError: if its data is not there.
     """
-    task = Task(config, sources.data, sources.functions)
+    task = build_task(config, sources.data, sources.functions)
     prompts = PromptSettings(
         num_fewshot=setting.num_fewshot,
         apply_chat_template=setting.apply_chat_template,

@@ -12,7 +12,17 @@ from typing import Literal
 from lmrun.backends.base import Usage
 from lmrun.requests import Request
 
-Phase = Literal["planning", "rendering", "looking up", "loading", "answering", "scoring", "finished", "interrupted"]
+Phase = Literal[
+    "planning",
+    "rendering",
+    "decontaminating",
+    "looking up",
+    "loading",
+    "answering",
+    "scoring",
+    "finished",
+    "interrupted",
+]
 
 _CHARACTERS_PER_TOKEN = 4
 _GENERATED_TOKEN_COST = 10

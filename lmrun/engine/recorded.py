@@ -13,4 +13,5 @@ def current_config(catalog: TaskCatalog, job: JobView) -> TaskConfig | None:
     name = job.setting["name"]
     if name not in catalog.names() and job.task not in catalog.names() and not Path(name).exists():
         return None
-    return next((task for task in catalog.resolve(name).tasks if task.task == job.task), None)
+    tasks = catalog.resolve(name, metadata=job.setting.get("metadata")).tasks
+    return next((task for task in tasks if task.task == job.task), None)

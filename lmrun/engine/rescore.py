@@ -87,6 +87,8 @@ def _stated_now(sources: Sources) -> CurrentSpec:
         config = current_config(catalog, job)
         if config is None:
             return None
+        if config.python_class:
+            return recorded  # which names the members of the class, as its file defines them now
         metrics = recorded.metrics if config.metric_list is None else metric_specs(config.metric_list)
         code = config.process_results if isinstance(config.process_results, FunctionRef) else None
         filters = filter_specs(config.filter_list)

@@ -6,13 +6,22 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from lmrun.scoring import LeafMetric, MetricResult, aggregate_group
 from lmrun.store.reader import RunReader
-from lmrun.store.records import GroupView, JobView, MetricRecord
+from lmrun.store.records import DecontaminationRecord, GroupView, JobView, MetricRecord, Subset
 from lmrun.store.runs import RunDirectory
+
+
+@dataclass(frozen=True, slots=True)
+class SubsetScore:
+    """A metric of some docs of a task."""
+
+    value: Any
+    stderr: Any
+    n: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,10 @@ class ResultRow:
     requests: int
     flags: Sequence[str] = ()
     """``truncated``: so many answers were cut off that the score says little."""
+    clean: SubsetScore | None = None
+    """The same metric of the docs that are in none of the corpora, where these were looked for."""
+    dirty: SubsetScore | None = None
+    """And of the docs that overlap with one."""
     prompt: str = ""
     """How it was asked, where that is not plain: ``chat``, ``chat turns``, ``system``, ``generation`` (overridden)."""
 
@@ -102,6 +115,7 @@ class ModelResults:
         self.jobs: dict[str, JobView] = {j.label: j for j in reader.jobs() if j.model == model}
         self.metrics: dict[str, list[MetricRecord]] = {j.label: reader.metrics(j.id) for j in self.jobs.values()}
         self.extractions = {j.label: reader.extractions(j.id) for j in self.jobs.values()}
+        self.subset_metrics = {j.label: reader.subset_metrics(j.id) for j in self.jobs.values()}
         self.groups: dict[str, GroupView] = {g.label: g for g in reader.groups() if g.model == model}
         self.group_metrics = {label: self._group_metrics(group) for label, group in self.groups.items()}
 
@@ -159,8 +173,13 @@ class ModelResults:
                 higher_is_better=m.higher_is_better,
                 n=m.n,
                 **self._counts([job], m.filter),
+                **self._subsets(job, m),
                 prompt=_prompt_words(job),
             )
+
+    def _subsets(self, job: JobView, metric: MetricRecord) -> dict[str, Any]:
+        found = self.subset_metrics[job.label].get((metric.metric, metric.filter), {})
+        return {subset: SubsetScore(m.value, m.stderr, m.n) for subset, m in found.items()}
 
     def _counts(self, jobs: Sequence[JobView], pipeline: str) -> dict[str, Any]:
         """What stands beside a score of these jobs under one filter."""
@@ -314,6 +333,11 @@ def lm_eval_layout(reader: RunReader, model: Mapping[str, Any]) -> dict[str, Any
         "truncated_rate": {label: rate(job.n_truncated, job.n_docs) for label, job in jobs.items() if job.n_truncated},
         "skipped": {label: job.n_skipped for label, job in jobs.items() if job.n_skipped},
         "extraction": results.extraction_rates(),
+        "decontamination": {
+            label: _decontamination(found, results.subset_metrics[label])
+            for label, found in reader.decontamination().items()
+            if label in jobs
+        },
         "flags": {label: list(found) for label, job in jobs.items() if (found := flags(job.n_truncated, job.n_docs))},
         "config": {
             "model": model["backend"],
@@ -330,6 +354,19 @@ def lm_eval_layout(reader: RunReader, model: Mapping[str, Any]) -> dict[str, Any
             "plan_hash": info.get("plan_hash"),
             "fingerprint": model["fingerprint"],
             "jobs": {label: _integrity(job) for label, job in jobs.items()},
+        },
+    }
+
+
+def _decontamination(
+    found: DecontaminationRecord, scores: Mapping[tuple[str, str], Mapping[Subset, MetricRecord]]
+) -> dict[str, Any]:
+    counts = {"ngram": found.ngram, "docs": found.docs, "short": found.short, "dirty": len(found.overlaps)}
+    return {
+        **counts,
+        "scores": {
+            f"{metric},{pipeline}": {subset: asdict(SubsetScore(m.value, m.stderr, m.n)) for subset, m in each.items()}
+            for (metric, pipeline), each in scores.items()
         },
     }
 

@@ -121,6 +121,7 @@ class _Engine:
         for model, its_jobs in jobs:
             self._render(model, its_jobs)
         self._write_lock()
+        self._decontaminate()
         codes = [self._run_model(model, its_jobs) for model, its_jobs in jobs]
         return max(codes)
 
@@ -163,6 +164,16 @@ class _Engine:
                     )
                 job.status = "rendered"
             self.tracker.update(model.spec.name, job.planned.label, rendered=job.planned.n_docs, state="ready")
+
+    def _decontaminate(self) -> None:
+        sought = self.plan.manifest.decontaminate
+        if sought is None or self.store.is_decontaminated():
+            return
+        from lmrun.engine.decontaminate import find_overlaps
+
+        found = find_overlaps(self.plan.jobs, sought, lambda file: self.tracker.phase("decontaminating", file))
+        self.store.add_decontamination(found)
+        self.log.write("info", "decontaminated", dirty={label: len(found[label].overlaps) for label in found})
 
     def _write_lock(self) -> None:
         """What makes the run reproducible; written again as more becomes known."""

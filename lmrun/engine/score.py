@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, TypeAlias
 
 from lmrun.engine.facts import doc_facts, scoring_as_json
 from lmrun.errors import TaskError
 from lmrun.functions import Functions
 from lmrun.scoring import DocScore, MetricResult, aggregate, score_doc
 from lmrun.scoring.spec import ScoringSpec
-from lmrun.store.records import AnsweredSample, MetricRecord, SampleOutcome, ScoreRecord
+from lmrun.store.records import AnsweredSample, MetricRecord, SampleOutcome, ScoreRecord, Subset
 from lmrun.store.writer import RunStore
 
 _SAMPLES_PER_TRANSACTION = 500
+
+_Values: TypeAlias = dict[tuple[str, str], list[Any]]
+"""By (metric, filter) a value of each doc."""
 
 NOT_SCORED = "not_scored"
 """Kind of the error of a sample that was answered and could not be scored."""
@@ -23,10 +26,13 @@ NOT_SCORED = "not_scored"
 class JobScorer:
     """Scores the samples of one job and keeps the per-doc values that aggregation needs."""
 
-    def __init__(self, spec: ScoringSpec, functions: Functions) -> None:
+    def __init__(self, spec: ScoringSpec, functions: Functions, dirty: Collection[int] | None = None) -> None:
+        """``dirty`` are the docs that overlap with a corpus; None where that was not looked for."""
         self._spec = spec
         self._functions = functions
-        self.values: dict[tuple[str, str], list[Any]] = {}
+        self._dirty = dirty
+        self.values: _Values = {}
+        self.subsets: dict[Subset, _Values] = {}
 
     def outcome(self, sample: AnsweredSample) -> SampleOutcome:
         """Score one sample. One that has an error is not scored: it is neither right nor wrong.
@@ -47,7 +53,8 @@ class JobScorer:
             return SampleOutcome(sample.id, (), None, truncated, dropped, error=failure)
         for score in scores:
             for metric, value in score.metrics.items():
-                self.values.setdefault((metric, score.filter), []).append(value)
+                for values in self._values_of(sample.doc_id):
+                    values.setdefault((metric, score.filter), []).append(value)
         extractions = [score.extraction.status for score in scores if score.extraction]
         return SampleOutcome(
             sample.id,
@@ -57,6 +64,11 @@ class JobScorer:
             dropped=dropped,
             no_match="no_match" in extractions,
         )
+
+    def _values_of(self, doc_id: int) -> Sequence[_Values]:
+        if self._dirty is None:
+            return (self.values,)
+        return (self.values, self.subsets.setdefault("dirty" if doc_id in self._dirty else "clean", {}))
 
 
 def _record(score: DocScore) -> ScoreRecord:
@@ -73,12 +85,16 @@ def _metric_record(result: MetricResult) -> MetricRecord:
 
 def score_job(store: RunStore, job_id: int, spec: ScoringSpec, functions: Functions) -> Iterator[int]:
     """Score a job and store samples' scores and the aggregated metrics; yields how many samples are scored so far."""
-    scorer = JobScorer(spec, functions)
+    scorer = JobScorer(spec, functions, store.dirty_docs(job_id))
     outcomes = (scorer.outcome(sample) for sample in store.answered_samples(job_id))
     count = 0
     while batch := list(islice(outcomes, _SAMPLES_PER_TRANSACTION)):
         store.write_outcomes(batch)
         count += len(batch)
         yield count
-    metrics = aggregate(spec, scorer.values, functions=functions)
-    store.finish_scoring(job_id, [_metric_record(m) for m in metrics], scoring_as_json(spec))
+
+    def metrics(values: _Values) -> list[MetricRecord]:
+        return [_metric_record(result) for result in aggregate(spec, values, functions=functions)]
+
+    subsets = {subset: metrics(values) for subset, values in scorer.subsets.items()}
+    store.finish_scoring(job_id, metrics(scorer.values), subsets, scoring_as_json(spec))

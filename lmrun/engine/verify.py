@@ -18,7 +18,7 @@ from lmrun.manifest import Manifest, TaskSetting, load_manifest
 from lmrun.store.reader import RunReader
 from lmrun.store.records import JobView
 from lmrun.store.runs import RunDirectory
-from lmrun.tasks import Task, TaskConfig
+from lmrun.tasks import TaskConfig, build_task
 
 State = Literal["same", "drifted", "unchecked"]
 
@@ -106,7 +106,7 @@ def _job_checks(job: JobView, sources: Sources) -> Iterator[Check]:
     subject = f"task {job.label}"
     try:
         config = current_config(sources.catalog, job)
-        task = None if config is None else Task(config, sources.data, sources.functions)
+        task = None if config is None else build_task(config, sources.data, sources.functions)
         content = task and task.content_hash
     except LmrunError as error:
         yield _unchecked(subject, "all", None, error)

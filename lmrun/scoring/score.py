@@ -61,14 +61,16 @@ def _score(
 
 
 def _value(output_type: OutputType, facts: DocFacts, response: Response) -> Any:
-    if output_type == "generate_until":
+    # A class task counts as this type, and can ask for log-probabilities as well.
+    may_generate = output_type == "generate_until"
+    if may_generate and (response.text is not None or response.logprob is None):
         return response.text or ""
     if response.logprob is None:
         raise TaskError(
             f"doc {facts.doc_id}: an answer has no log-probability, which a {output_type} task needs",
             hint="the backend or the stored run does not fit this task",
         )
-    if output_type == "loglikelihood_rolling":
+    if output_type == "loglikelihood_rolling" or (may_generate and response.is_greedy is None):
         return response.logprob
     return [response.logprob, bool(response.is_greedy)]
 

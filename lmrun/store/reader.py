@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmrun.requests import response_from_json
+from lmrun.store import overlaps
 from lmrun.store.connect import connect_readonly
 from lmrun.store.records import (
+    DecontaminationRecord,
     Exchange,
     GroupView,
     JobView,
@@ -18,6 +20,7 @@ from lmrun.store.records import (
     SampleDetail,
     SampleRow,
     ScoreRecord,
+    Subset,
 )
 from lmrun.store.rows import extraction_counts, metric_records, request_from_row
 from lmrun.store.runs import RunDirectory
@@ -102,6 +105,14 @@ class RunReader:
     def metrics(self, job_id: int) -> list[MetricRecord]:
         """Aggregated metrics of a job, in the order of its task."""
         return metric_records(self._db, job_id)
+
+    def subset_metrics(self, job_id: int) -> dict[tuple[str, str], dict[Subset, MetricRecord]]:
+        """By (metric, filter) the values of the clean and of the dirty docs; empty where none were looked for."""
+        return overlaps.subset_metrics(self._db, job_id)
+
+    def decontamination(self) -> dict[str, DecontaminationRecord]:
+        """Which docs overlap with the corpora, by label of the job; empty where none were looked for."""
+        return overlaps.decontamination(self._db)
 
     def samples(self, query: SampleQuery) -> Iterator[SampleRow]:
         """Samples that fit, in the order of jobs and docs."""

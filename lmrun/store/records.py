@@ -9,6 +9,8 @@ from typing import Any, Literal
 from lmrun.requests import Request, Response
 
 JobStatus = Literal["pending", "rendered", "looked_up", "answered", "scored", "failed"]
+Subset = Literal["clean", "dirty"]
+"""Docs that are in none of the corpora, and those that overlap with one."""
 ModelStatus = Literal["pending", "running", "done", "failed"]
 Source = Literal["computed", "cache", "error"]
 
@@ -101,6 +103,34 @@ class MetricRecord:
     interval: Sequence[float] | None
     n: int
     higher_is_better: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class OverlapRecord:
+    """A doc that overlaps with a corpus."""
+
+    doc_id: int
+    ngram: str
+    """The first n-gram of the doc that a corpus holds."""
+    place: str
+    """``file:line`` of the first document of the corpus that holds it."""
+    documents: int
+    """How many documents of the corpus hold it."""
+    ngrams: int
+    """How many n-grams of the doc are in the corpus."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecontaminationRecord:
+    """What looking for the docs of a job in the corpora gave."""
+
+    ngram: int
+    """So many words in a row make an overlap."""
+    docs: int
+    short: int
+    """Docs of fewer words, which cannot overlap."""
+    overlaps: Sequence[OverlapRecord]
+    """One for each dirty doc, in order."""
 
 
 @dataclass(frozen=True, slots=True)

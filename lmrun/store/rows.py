@@ -36,18 +36,27 @@ def request_from_row(row: sqlite3.Row) -> Request:
 def metric_records(db: sqlite3.Connection, job_id: int) -> list[MetricRecord]:
     """Aggregated metrics of a job, in the order of its task."""
     rows = db.execute("SELECT * FROM metrics WHERE job_id = ? ORDER BY position", (job_id,))
-    return [
-        MetricRecord(
-            metric=r["metric"],
-            filter=r["filter"],
-            value=json.loads(r["value"]),
-            stderr=json.loads(r["stderr"]),
-            interval=json.loads(r["interval"]) if r["interval"] else None,
-            n=r["n"],
-            higher_is_better=None if r["higher_is_better"] is None else bool(r["higher_is_better"]),
-        )
-        for r in rows
-    ]
+    return list(map(metric_from_row, rows))
+
+
+def metric_from_row(row: sqlite3.Row) -> MetricRecord:
+    """A stored metric."""
+    return MetricRecord(
+        metric=row["metric"],
+        filter=row["filter"],
+        value=json.loads(row["value"]),
+        stderr=json.loads(row["stderr"]),
+        interval=json.loads(row["interval"]) if row["interval"] else None,
+        n=row["n"],
+        higher_is_better=None if row["higher_is_better"] is None else bool(row["higher_is_better"]),
+    )
+
+
+def metric_row(position: int, metric: MetricRecord) -> tuple[Any, ...]:
+    """The columns of a metric from ``position`` on."""
+    interval = to_json(list(metric.interval)) if metric.interval else None
+    value, stderr = to_json(metric.value), to_json(metric.stderr)
+    return (position, metric.metric, metric.filter, value, stderr, interval, metric.n, metric.higher_is_better)
 
 
 def extraction_counts(db: sqlite3.Connection, job_id: int) -> dict[str, dict[str, int]]:

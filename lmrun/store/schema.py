@@ -124,4 +124,39 @@ MIGRATIONS = (
     );
     CREATE TABLE gauges (time REAL NOT NULL, name TEXT NOT NULL, value REAL NOT NULL)
     """,
+    """
+    -- which corpora the docs of a job were looked for in; the same for every model
+    CREATE TABLE decontamination (
+        label TEXT PRIMARY KEY,                        -- of the job
+        ngram INTEGER NOT NULL,                        -- words in a row that make an overlap
+        docs INTEGER NOT NULL,
+        short INTEGER NOT NULL                         -- docs of fewer words, which cannot overlap
+    );
+
+    -- docs that overlap with a corpus
+    CREATE TABLE overlaps (
+        label TEXT NOT NULL REFERENCES decontamination,
+        doc_id INTEGER NOT NULL,
+        ngram TEXT NOT NULL,                           -- the first n-gram of the doc that a corpus holds
+        place TEXT NOT NULL,                           -- file:line of the first document that holds it
+        documents INTEGER NOT NULL,                    -- how many documents hold it
+        ngrams INTEGER NOT NULL,                       -- how many n-grams of the doc are in a corpus
+        PRIMARY KEY (label, doc_id)
+    ) WITHOUT ROWID;
+
+    -- metrics of the clean and of the dirty docs of a job; the other columns as in metrics
+    CREATE TABLE subset_metrics (
+        job_id INTEGER NOT NULL REFERENCES jobs,
+        subset TEXT NOT NULL,                          -- clean, dirty
+        position INTEGER NOT NULL,
+        metric TEXT NOT NULL,
+        filter TEXT NOT NULL,
+        value TEXT NOT NULL,
+        stderr TEXT NOT NULL,
+        interval TEXT,
+        n INTEGER NOT NULL,
+        higher_is_better INTEGER,
+        PRIMARY KEY (job_id, subset, metric, filter)
+    )
+    """,
 )

@@ -18,9 +18,11 @@ from lmrun.requests import (
     response_as_json,
     response_from_json,
 )
+from lmrun.store import overlaps
 from lmrun.store.connect import connect
 from lmrun.store.records import (
     AnsweredSample,
+    DecontaminationRecord,
     JobRecord,
     JobStatus,
     MetricRecord,
@@ -28,8 +30,9 @@ from lmrun.store.records import (
     SampleOutcome,
     SampleRecord,
     Source,
+    Subset,
 )
-from lmrun.store.rows import extraction_counts, metric_records, request_from_row, to_json
+from lmrun.store.rows import extraction_counts, metric_records, metric_row, request_from_row, to_json
 from lmrun.store.runs import RunDirectory
 from lmrun.store.schema import MIGRATIONS
 
@@ -358,27 +361,32 @@ class RunStore:
         """Aggregated metrics of a job, in the order of its task."""
         return metric_records(self._db, job_id)
 
-    def finish_scoring(self, job_id: int, metrics: Sequence[MetricRecord], scoring: Mapping[str, Any]) -> None:
+    def add_decontamination(self, found: Mapping[str, DecontaminationRecord]) -> None:
+        """Record which docs overlap with the corpora, by label of the job."""
+        with self._transaction():
+            overlaps.write_decontamination(self._db, found)
+
+    def is_decontaminated(self) -> bool:
+        """Whether that is recorded."""
+        return bool(overlaps.decontamination(self._db))
+
+    def dirty_docs(self, job_id: int) -> frozenset[int] | None:
+        """Ids of the docs of a job that overlap with a corpus; None where they were not looked for."""
+        return overlaps.dirty_docs(self._db, job_id)
+
+    def finish_scoring(
+        self,
+        job_id: int,
+        metrics: Sequence[MetricRecord],
+        subsets: Mapping[Subset, Sequence[MetricRecord]],
+        scoring: Mapping[str, Any],
+    ) -> None:
         """Replace the job's aggregated metrics, and record how they were scored."""
+        rows = [(job_id, *metric_row(position, metric)) for position, metric in enumerate(metrics)]
         with self._transaction():
             self._db.execute("DELETE FROM metrics WHERE job_id = ?", (job_id,))
-            self._db.executemany(
-                "INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (
-                        job_id,
-                        position,
-                        m.metric,
-                        m.filter,
-                        to_json(m.value),
-                        to_json(m.stderr),
-                        to_json(list(m.interval)) if m.interval else None,
-                        m.n,
-                        m.higher_is_better,
-                    )
-                    for position, m in enumerate(metrics)
-                ],
-            )
+            self._db.executemany("INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            overlaps.write_subset_metrics(self._db, job_id, subsets)
             self._db.execute(
                 "UPDATE jobs SET status = 'scored', error = NULL, scoring = ? WHERE id = ?",
                 (to_json(dict(scoring)), job_id),

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lmrun.tasks.catalog import TaskCatalog
     from lmrun.tasks.config import FewshotConfig, TaskConfig
     from lmrun.tasks.index import Entry
+    from lmrun.tasks.python_task import build_task
     from lmrun.tasks.render import PromptSettings, Renderer
     from lmrun.tasks.select import AggregateSpec, Group, Selection
     from lmrun.tasks.task import Task, TaskFacts
@@ -20,6 +21,7 @@ _HOMES = {
     "catalog": ("TaskCatalog",),
     "config": ("FewshotConfig", "TaskConfig"),
     "index": ("Entry",),
+    "python_task": ("build_task",),
     "render": ("PromptSettings", "Renderer"),
     "select": ("AggregateSpec", "Group", "Selection"),
     "task": ("Task", "TaskFacts"),
@@ -37,6 +39,7 @@ __all__ = [
     "TaskCatalog",
     "TaskConfig",
     "TaskFacts",
+    "build_task",
 ]
 
 

@@ -101,7 +101,10 @@ class TaskConfig:
     @property
     def content_hash(self) -> str:
         """32 hex digits over what the configuration says; its alias and the place of its files are no part of it."""
-        content = self.as_json()
+        if self.python_class:
+            content: dict[str, Any] = {"metadata": {}, "class_config": self.python_class.config}
+        else:
+            content = self.as_json()
         content.pop("task_alias", None)
         content["metadata"] = {k: v for k, v in content["metadata"].items() if k != "config_source"}
         content["class"] = as_json(self.python_class)
@@ -304,6 +307,7 @@ def _python_task(found: YamlMapping, source: Path | None, metadata: Mapping[str,
     stated = values["class"]
     location = places.get("class") or Location(source or Path())
     ref = stated if isinstance(stated, FunctionRef) else FunctionRef(str(stated), location.file.parent, location)
+    ref = replace(ref, config=canonical_json(as_json(found.without("class").values)))
     name = values.get("task")
     return TaskConfig(
         task=name if isinstance(name, str) else str(name),

@@ -58,6 +58,13 @@ class Fields:
         found = self._column(value, doc, key, place) if value in self.columns else self._render(value, doc, key, place)
         return "" if found is None else str(found)
 
+    def decontamination_query(self, doc: Doc) -> str | None:
+        """The text to look for in corpora, where the task states one."""
+        key, value = "doc_to_decontamination_query", self.config.doc_to_decontamination_query
+        if not self.config.should_decontaminate or value is None:
+            return None
+        return str(self._text(value, doc, key, self.config.place(key)))
+
     # -- few-shot examples -------------------------------------------------------------------------
 
     def fewshot_text(self, doc: Doc) -> Any:

@@ -54,8 +54,6 @@ def _refused(config: TaskConfig) -> Iterator[Problem]:
     def refuse(key: str, why: str) -> Problem:
         return Problem(f"{key}: {why}", config.place(key))
 
-    if config.python_class:
-        yield refuse("class", "this task is a Python class, which this version does not run")
     if config.doc_to_image is not None:
         yield refuse("doc_to_image", "this task shows images to the model, which this version cannot do")
     if config.doc_to_audio:
@@ -67,9 +65,6 @@ def _refused(config: TaskConfig) -> Iterator[Problem]:
 
 
 def _missing(config: TaskConfig) -> Iterator[Problem]:
-    if config.python_class:
-        return
-
     def missing(what: str, hint: str) -> Problem:
         return Problem(f"the task states no {what}", config.place("task"), hint=hint)
 

@@ -25,8 +25,8 @@ _COMMON_STEP = 10
 
 _FREQUENT = (
     "Read the following coded text and track the frequency of each coded word. Find the three most frequently "
-    "appeared coded words. {context}\nQuestion: Do not provide any explanation. Please ignore the dots '....'. "
-    "What are the three most frequently appeared words in the above coded text?"
+    "appeared coded words. {context}\nQuestion: Do not provide any explanation. Please ignore the dots '....'. What "
+    "are the three most frequently appeared words in the above coded text?"
 )
 _FREQUENT_BEGUN = " Answer: According to the coded text above, the three most frequently appeared words are:"
 _FREQUENT_TOKENS = 50

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -77,13 +78,37 @@ def test_the_tutorial_runs_as_written(tmp_path: Path) -> None:
     page = ROOT / "docs" / "tutorial.md"
     (tmp_path / "capitals.yaml").write_text("".join(blocks(page, "yaml")), encoding="utf-8")
     (tmp_path / "capitals.jsonl").write_text("".join(blocks(page, "json")), encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "LMRUN_CACHE_DIR": str(tmp_path / "derived")}
+    run_commands(page, tmp_path)
+
+
+def test_the_page_on_decontamination_runs_as_written(tmp_path: Path) -> None:
+    page = ROOT / "docs" / "decontamination.md"
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "web.jsonl").write_text("".join(blocks(page, "json")), encoding="utf-8")
+    (tables,) = blocks(page, "toml")
+    shown = run_commands(page, tmp_path, after_init=lambda: append(tmp_path / "my.toml", tables))
+    assert "dirty (n)" in shown["lmrun show latest"]
+    assert "corpus/web.jsonl:2" in shown["lmrun decontaminate my.toml --limit 20"]
+
+
+def append(path: Path, text: str) -> None:
+    path.write_text(path.read_text(encoding="utf-8") + "\n" + text, encoding="utf-8")
+
+
+def run_commands(page: Path, folder: Path, after_init: Callable[[], None] = lambda: None) -> dict[str, str]:
+    """Run every command of a page, one after another, in one folder; what each wrote to stdout."""
+    shown = {}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "LMRUN_CACHE_DIR": str(folder / "derived")}
     for line in "".join(blocks(page, "sh")).splitlines():
         words = shlex.split(line, comments=True)
         assert words[0] == "lmrun"
         command = [sys.executable, "-m", *words]
         done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=280, check=False
+            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=280, check=False
         )
         assert done.returncode == 0, f"{line}\n{done.stderr}"
         assert done.stdout
+        shown[line] = done.stdout
+        if words[1] == "init":
+            after_init()
+    return shown

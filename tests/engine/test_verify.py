@@ -148,3 +148,9 @@ def test_the_command_tells_by_its_exit_code(world: World, done: Outcome) -> None
     states = {(check["subject"], check["what"]): check["state"] for check in json.loads(listed.stdout)["checks"]}
     assert states["task colours", "version"] == "drifted"
     assert states["task colours", "prompts"] == "same"
+
+
+def test_metadata_of_the_manifest_is_no_change(world: World) -> None:
+    table = '[[tasks]]\nname = "colours"\nmetadata = {size = 7}\n'
+    checks = verify(world.run(world.manifest(world.stub(), tasks=table)).directory)
+    assert {check.state for check in checks} == {"same"}

@@ -13,8 +13,8 @@ from lmrun.tasks import TaskConfig
 from tests.library.pin import complaint, read_pins
 from tests.library.shipped import Pin, Shipped, pin_of, score
 
-UNFINISHED: frozenset[str] = frozenset()
-"""Families that still lack invented rows, languages or a reference number. It is to be empty."""
+NOT_HERE = "which is not installed"
+"""What is said of a task that needs a package which is no part of the development environment."""
 OWN_DATA = frozenset({"demo"})
 """Families whose data is lmrun's own: no paper, nothing to compare with."""
 
@@ -35,14 +35,16 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Shipped:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_tasks_ask_what_is_pinned_and_can_be_scored(family: str, shipped: Shipped) -> None:
-    wrong = [text for config in shipped.configs(family) for text in problems_of(config, family, shipped)]
+    told = [text for config in shipped.configs(family) for text in problems_of(config, shipped)]
+    wrong = [text for text in told if NOT_HERE not in text]
     assert not wrong, "\n".join(wrong)
+    if told:
+        pytest.skip(f"asked, not scored: {told[0]}")
 
 
-def problems_of(config: TaskConfig, family: str, shipped: Shipped) -> Iterator[str]:
+def problems_of(config: TaskConfig, shipped: Shipped) -> Iterator[str]:
     if shipped.lacks_rows(config):
-        if family not in UNFINISHED:
-            yield f"{config.task} has no rows in tests/library/fixtures"
+        yield f"{config.task} has no rows in tests/library/fixtures"
         return
     try:
         task = shipped.task(config)
@@ -70,7 +72,7 @@ def test_no_pin_is_left_of_a_task_that_is_gone(shipped: Shipped) -> None:
     assert not read_pins().keys() - known, "python -m tests.library.pin"
 
 
-@pytest.mark.parametrize("family", [family for family in FAMILIES if family not in UNFINISHED])
+@pytest.mark.parametrize("family", FAMILIES)
 def test_every_task_states_its_languages(family: str, shipped: Shipped) -> None:
     entries = shipped.entries.get(family, [])
     silent = [entry.name for entry in entries if not entry.languages]
@@ -79,7 +81,7 @@ def test_every_task_states_its_languages(family: str, shipped: Shipped) -> None:
     assert not odd, f"not ISO 639 codes: {', '.join(odd)}"
 
 
-@pytest.mark.parametrize("family", [family for family in FAMILIES if family not in OWN_DATA | UNFINISHED])
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family not in OWN_DATA])
 def test_every_family_says_what_it_is(family: str) -> None:
     text = (bundled.tasks_dir() / family / "README.md").read_text(encoding="utf-8")
     assert text.startswith("# ")
@@ -91,7 +93,7 @@ def test_every_family_says_what_it_is(family: str) -> None:
 def test_the_list_of_families_is_complete_and_its_names_exist(shipped: Shipped) -> None:
     text = (bundled.tasks_dir() / "README.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| \[[^\]]+\]\(([^/)]+)/\) \| ([^|]+) \|", text, re.M))
-    assert sorted(rows) == FAMILIES
+    assert set(rows) == set(FAMILIES)
     named = {name for row in rows.values() for name in re.findall(r"`([^`]+)`", row)}
     known = set(shipped.catalog.names())
     missing = {name for name in named if not _stands_for_some(name, known)}

@@ -54,7 +54,7 @@ BROKEN: dict[str, tuple[str, list[Found]]] = {
     ),
     "unknown table": (
         GOOD + "[dat]\noffline = true\n",
-        [Found((6, 2), "unknown table `dat`", "tasks_path, data, run", "did you mean 'data'?")],
+        [Found((6, 2), "unknown table `dat`", "tasks_path, data, decontaminate, run", "did you mean 'data'?")],
     ),
     "unknown array of tables": (
         GOOD + '[[task]]\nname = "x"\n[[task]]\nname = "y"\n',

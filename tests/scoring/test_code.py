@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lmrun.code import TaskFunctions
 from lmrun.errors import TaskError
 from lmrun.functions import FunctionError, FunctionRef
 from lmrun.requests import Response
@@ -15,29 +16,18 @@ from lmrun.scoring import aggregate, check_spec, score_doc
 from lmrun.scoring.spec import DocFacts, FilterSpec, FilterStep, MetricSpec, ScoringSpec
 
 
-class Code:
+class Code(TaskFunctions):
     """The functions of a test, by name."""
 
     def __init__(self, **functions: Callable[..., Any]) -> None:
+        super().__init__()
         self.functions = functions
-
-    def check(self, ref: FunctionRef) -> None:
-        pass
-
-    def source_hash(self, ref: FunctionRef) -> str:
-        return ref.target
 
     def call(self, ref: FunctionRef, *args: Any, **kwargs: Any) -> Any:
         try:
             return self.functions[ref.target](*args, **kwargs)
         except Exception as error:
             raise FunctionError(ref, str(error), kind=type(error).__name__) from error
-
-    def process_docs(self, ref: FunctionRef, split: Any, after: Any = None) -> Any:
-        return self.call(ref, split)
-
-    def custom_dataset(self, ref: FunctionRef, kwargs: Mapping[str, Any], source: Any) -> Any:
-        return self.call(ref, **kwargs)
 
     def has_filter(self, name: str) -> bool:
         return name in self.functions

@@ -8,7 +8,7 @@ import pytest
 
 from lmrun.code import TaskFunctions
 from lmrun.errors import TaskError
-from lmrun.tasks import Task
+from lmrun.tasks import Task, build_task
 from tests.tasks.helpers import QA, FakeData, config, qa_rows, requests, told
 
 
@@ -43,11 +43,9 @@ def test_code_that_is_not_trusted(tmp_path: Path, text: str) -> None:
     assert "!function u.f: " in said and "trust" in said
 
 
-def test_a_python_class(tmp_path: Path) -> None:
-    with pytest.raises(TaskError) as caught:
-        Task(config(tmp_path, "task: t\nclass: !function task.T\n"), FakeData(), TaskFunctions())
-    (problem,) = caught.value.problems
-    assert "a Python class" in problem.message
+def test_a_python_class_that_is_not_trusted(tmp_path: Path) -> None:
+    with pytest.raises(TaskError, match="!function task.T: is Python code .* not trusted"):
+        build_task(config(tmp_path, "task: t\nclass: !function task.T\n"), FakeData(), TaskFunctions())
 
 
 @pytest.mark.parametrize(
