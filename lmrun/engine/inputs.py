@@ -104,5 +104,5 @@ def task_sources(tasks_paths: Sequence[Path], mirror: Path | None, *, trust: boo
     if offline:
         # The libraries below read these when they are imported; they are the only ones that would open a socket.
         os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
-    functions = TaskFunctions(tuple(tasks_paths) if trust else ())
+    functions = TaskFunctions(tuple(tasks_paths) if trust else (), offline=offline)
     return Sources(task_catalog(tasks_paths), DataSource(mirror, offline), functions)

@@ -59,8 +59,7 @@ class Shipped:
 
     def configs(self, family: str) -> list[TaskConfig]:
         """The tasks of a family; the rows that there are for them are in the mirror then."""
-        metadata = METADATA.get(family)
-        entries = self.entries.get(family, ())
+        metadata, entries = METADATA.get(family), self.entries.get(family, ())
         found = [self.catalog.resolve(entry.name, metadata=metadata).tasks[0] for entry in entries]
         make_mirror(filter(None, map(dataset_of, found)), self._mirror)
         return found

@@ -38,7 +38,7 @@ def process_results(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str,
 def _same_answer(one: str, other: str) -> bool:
     if one == _NO_ANSWER:
         return False
-    return one.strip() == other.strip() or same_value(one, other, seconds=1)
+    return one.strip() == other.strip() or same_value(one, other)
 
 
 def _boxed_answer(solution: str) -> str:
