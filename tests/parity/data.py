@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lmrun.bundled import tasks_dir
 from lmrun.data import DatasetSpec, DataSource
+from lmrun.data.local import LOCAL_BUILDERS, is_remote
 from lmrun.errors import DataError, LmrunError
 from lmrun.tasks import TaskCatalog, TaskConfig
 from tests.library.mirror import make_mirror
@@ -62,8 +63,8 @@ def with_data(library: Library, tasks: Sequence[str], mirror: Path) -> list[str]
 
 
 def _has_data(spec: DatasetSpec | None, source: DataSource) -> bool:
-    if spec is None:
-        return True
+    if spec is None or (spec.path in LOCAL_BUILDERS and not is_remote(spec)):
+        return True  # code makes the docs, or they are in files beside the task's
     try:
         return bool(source.splits(spec))
     except DataError:

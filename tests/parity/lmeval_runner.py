@@ -30,7 +30,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -123,20 +123,53 @@ def split_mapping(base: Any) -> Any:
 
 
 def forget_processed_docs() -> None:
-    """Remove what ``datasets`` keeps of earlier ``map`` and ``filter`` calls, which may have drawn random numbers.
-
-    Each case then draws them anew, from the state that lm-eval seeds, as the first run on a machine does.
-    """
+    """Remove what ``datasets`` keeps of earlier ``map`` and ``filter`` calls, which may have drawn random numbers."""
     config = import_module("datasets.config")
     for file in Path(config.HF_DATASETS_CACHE).rglob("cache-*.arrow"):
         file.unlink()
 
 
-def draws_random_numbers(manager: Any, names: Sequence[str]) -> bool:
-    """Whether code beside the task files of ``names`` uses a random generator."""
-    entries = (manager.task_index[name] for name in names if name in manager.task_index)
-    folders = {Path(entry.yaml_path).parent for entry in entries if getattr(entry, "yaml_path", None)}
-    return any("random" in file.read_text() for folder in folders for file in folder.glob("*.py"))
+def settle_random_docs(manager: Any, names: Sequence[str]) -> None:
+    """Let tasks whose docs depend on random numbers draw them as in a run of that task alone, the first on a machine.
+
+    lm-eval keeps what the first run drew, whatever that run was; so what a later one or a group sees is chance.
+    """
+    leaves = [name for name in leaves_of(manager, names) if draws_random_numbers(manager, name)]
+    if leaves:
+        forget_processed_docs()
+    for name in leaves:
+        import_module("random").seed(0)
+        import_module("numpy").random.seed(1234)
+        manager.load([name])
+        forget_modules(Path(manager.task_index[name].yaml_path).parent)
+
+
+def forget_modules(folder: Path) -> None:
+    """Let code in a folder be imported anew: a generator that it keeps then starts anew too."""
+    for name, module in list(sys.modules.items()):
+        if folder in Path(getattr(module, "__file__", None) or "/").parents:
+            del sys.modules[name]
+
+
+def leaves_of(manager: Any, names: Sequence[Any]) -> Iterator[str]:
+    """Names of all tasks of the index at or beneath some members of groups."""
+    for name in names:
+        if isinstance(name, dict):
+            yield from leaves_of(manager, [name.get("group", name.get("task")), *as_list(name.get("task"))])
+        elif name in manager.task_index:
+            entry = manager.task_index[name]
+            members = as_list((entry.cfg or {}).get("task")) if "group" in (entry.cfg or {}) else []
+            yield from leaves_of(manager, members) if members else [name]
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def draws_random_numbers(manager: Any, name: str) -> bool:
+    """Whether code beside the file of a task uses a random generator."""
+    path = manager.task_index[name].yaml_path
+    return path is not None and any("random" in file.read_text() for file in Path(path).parent.glob("*.py"))
 
 
 def make_stub(replies: Sequence[str]) -> Any:
@@ -296,8 +329,7 @@ def main() -> None:
             if folder not in managers:
                 managers[folder] = task_manager(include_path=folder)
             reader.used.clear()
-            if draws_random_numbers(managers[folder], case["tasks"]):
-                forget_processed_docs()
+            settle_random_docs(managers[folder], case["tasks"])
             dump = run_case(case, models[key], managers[folder])
         except Exception as error:  # noqa: BLE001 - one case that lm-eval cannot run must not end the others
             dump = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}

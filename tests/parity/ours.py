@@ -80,7 +80,7 @@ class Ours:
         manifest = self._manifest("preview", tasks, setting, STUB)
         printed = lmrun("preview", str(manifest), "--json", "-n", str(limit), *self._common, cwd=self.folder)
         rows: dict[str, Rows] = {}
-        for line in printed.splitlines():
+        for line in filter(None, printed.split("\n")):  # other line separators stand in texts
             row = json.loads(line)
             rows.setdefault(row["task"], []).append(row)
         return rows
@@ -97,10 +97,9 @@ class Ours:
         results = json.loads((run / "results" / "model.json").read_text(encoding="utf-8"))
         printed = lmrun("show", str(run), "--model", "model", "-n", "10000000", "--json", cwd=self.folder)
         samples: dict[str, Rows] = {}
-        for line in printed.splitlines():
-            if line:
-                row = json.loads(line)
-                samples.setdefault(row["task"], []).append(row)
+        for line in filter(None, printed.split("\n")):
+            row = json.loads(line)
+            samples.setdefault(row["task"], []).append(row)
         return Scored(results, samples)
 
     @property

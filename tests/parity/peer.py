@@ -13,6 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from filelock import FileLock
+
 from tests.parity.cases import REPLIES, Case
 
 RUNNER = Path(__file__).with_name("lmeval_runner.py")
@@ -102,14 +104,16 @@ class Peer:
         return self.cache / f"{case.task[:40]}-{_digest(parts)}.json.gz"
 
     def _run(self, plan: dict[str, Any]) -> None:
-        self.cache.mkdir(parents=True, exist_ok=True)
+        # lm-eval's own cache of processed docs is emptied while it runs, so it belongs to one process at a time.
+        datasets = self.cache / f"datasets-{_digest([str(self.mirror)])}"
+        datasets.mkdir(parents=True, exist_ok=True)
         environment = {
             **os.environ,
-            "HF_DATASETS_CACHE": str(self.cache / "datasets"),
+            "HF_DATASETS_CACHE": str(datasets),
             "PYTHONPATH": "",
             "PYTHONHASHSEED": "0",
         }
-        with tempfile.TemporaryDirectory() as folder:
+        with FileLock(datasets / ".lock"), tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "plan.json"
             path.write_text(json.dumps({"mirror": str(self.mirror), "replies": REPLIES, **plan}))
             command = [self.python, RUNNER, path]

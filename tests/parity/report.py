@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,9 +39,12 @@ class Report:
     """Those that have data."""
     groups: Sequence[str]
     lines: Lines
+    data: Mapping[str, int]
+    """By dataset the tasks that read it."""
 
     def markdown(self, *, table: bool) -> Iterator[str]:
         yield from self._summary()
+        yield from self._datasets()
         if table:
             yield from self._table()
         yield from self._reasons()
@@ -62,6 +66,11 @@ class Report:
         yield f"| groups identical | {sum(all(_settled(line) for line in scores[g]) for g in groups):,} |"
         yield ""
         yield from self._counts()
+
+    def _datasets(self) -> Iterator[str]:
+        listed = ", ".join(f"{path} ({number})" for path, number in sorted(self.data.items()))
+        yield f"Datasets, each with its tasks: {listed}"
+        yield ""
 
     def _counts(self) -> Iterator[str]:
         requests = [line.result for line in self.lines.requests if isinstance(line.result, Comparison)]
@@ -148,7 +157,8 @@ def report(peer: Peer, ours: Ours, library: Library, patterns: str, *, limit: in
         some = groups[start : start + CHUNK // 6]
         lines += compare_all(peer, ours, Wide((), some, (), scored[:1], limit, bootstrap=not quick))
         sys.stderr.write(f"{start + len(some)} of {len(groups)} groups\n")
-    return Report(selected, tasks, groups, lines)
+    data = Counter(str(spec.path) if (spec := library.dataset(task)) else "made by code" for task in tasks)
+    return Report(selected, tasks, groups, lines, data)
 
 
 def main() -> None:

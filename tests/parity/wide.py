@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lmrun.bundled import tasks_dir
@@ -77,8 +77,9 @@ def compare_all(peer: Peer, ours: Ours, wide: Wide) -> Lines:
     lines = Lines()
     for setting in wide.settings:
         lines.requests += compare_setting(ours, wide, setting, dumps)
+    refused = {line.task: line.reason for line in lines.requests if line.refused}
     for setting in wide.scored:
-        lines.scores += compare_all_scores(ours, wide, setting, dumps)
+        lines.scores += compare_all_scores(ours, wide, setting, dumps, refused)
     return lines
 
 
@@ -105,10 +106,13 @@ def compare_setting(ours: Ours, wide: Wide, setting: Setting, dumps: dict[Case, 
     return lines
 
 
-def compare_all_scores(ours: Ours, wide: Wide, setting: Setting, dumps: dict[Case, Dump]) -> list[Line]:
-    """Scores of all tasks and groups in one setting, answered by the stub."""
+def compare_all_scores(
+    ours: Ours, wide: Wide, setting: Setting, dumps: dict[Case, Dump], refused: Mapping[str, str] | None = None
+) -> list[Line]:
+    """Scores of all tasks and groups in one setting, answered by the stub. ``refused``: what need not be tried."""
     mine = _of(wide, setting, dumps, (*wide.tasks, *wide.groups))
-    runs = dict(_score(ours, wide, _able(mine), setting))
+    runs: dict[str, Scored | CommandFailedError | str] = dict(refused or {})
+    runs.update(_score(ours, wide, [name for name in _able(mine) if name not in runs], setting))
     lines = []
     for name, dump in mine.items():
         scored = runs.get(name)
