@@ -93,10 +93,8 @@ class TaskFunctions:
         return self._class_code(ref).class_docs(ref, pool)
 
     def _class_code(self, ref: FunctionRef) -> TrustedCode:
-        code = self._code(ref)
-        if isinstance(code, BundledCode):
-            raise task_error(ref, Failure("is a class task, which lmrun's own library has none of"))
-        return code
+        self._code(ref)
+        return self._trusted
 
     def _code(self, ref: FunctionRef) -> BundledCode | TrustedCode:
         """What runs the code of a folder. Raises :class:`~lmrun.errors.TaskError` where nothing may."""
@@ -105,7 +103,8 @@ class TaskFunctions:
         code = self._folders[ref.folder]
         if code is None:
             raise _not_trusted(ref)
-        return code
+        # The objects of class tasks live in the child process, also those of lmrun's own.
+        return self._trusted if ref.config else code
 
     def _code_of(self, folder: Path) -> BundledCode | TrustedCode | None:
         if is_bundled(folder):

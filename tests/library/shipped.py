@@ -14,7 +14,7 @@ from typing import Any
 from lmrun.backends.base import ModelSpec
 from lmrun.bundled import demo_model_dir
 from lmrun.code import TaskFunctions
-from lmrun.data import DataSource
+from lmrun.data import DatasetSpec, DataSource
 from lmrun.engine.catalog import task_catalog
 from lmrun.engine.facts import scoring_spec
 from lmrun.engine.plan import PlannedJob
@@ -26,6 +26,7 @@ from lmrun.requests import canonical_json
 from lmrun.scoring import aggregate, check_spec
 from lmrun.store.records import AnsweredSample, SampleRecord
 from lmrun.tasks import Entry, PromptSettings, Task, TaskConfig
+from lmrun.tasks.python_task import build_task
 from lmrun.testing.scripted import ScriptedBackend
 from tests.library.mirror import fixture_folder, make_mirror
 from tests.parity.data import dataset_of
@@ -39,6 +40,8 @@ ZERO_SHOT = ("agieval_*", "super_glue-wsc-t5-prompt")
 
 METADATA = {"ruler": {"tokenizer": str(demo_model_dir()), "max_seq_lengths": [2000]}}
 """What a manifest has to say for the tasks of a family."""
+CLASS_DATA = {"squadv2": DatasetSpec("lighteval/squad_v2")}
+"""The data of class tasks, which only their code names."""
 
 
 class Shipped:
@@ -61,12 +64,13 @@ class Shipped:
         """The tasks of a family; the rows that there are for them are in the mirror then."""
         metadata, entries = METADATA.get(family), self.entries.get(family, ())
         found = [self.catalog.resolve(entry.name, metadata=metadata).tasks[0] for entry in entries]
-        make_mirror(filter(None, map(dataset_of, found)), self._mirror)
+        specs = [*map(dataset_of, found), CLASS_DATA.get(family)]
+        make_mirror(filter(None, specs), self._mirror)
         return found
 
     def task(self, config: TaskConfig) -> Task:
         """A task over its rows. Raises :class:`~lmrun.errors.LmrunError` where it cannot be built."""
-        return Task(config, DataSource(self._mirror, offline=True), self.functions)
+        return build_task(config, DataSource(self._mirror, offline=True), self.functions)
 
     def lacks_rows(self, config: TaskConfig) -> bool:
         """Whether there are no invented rows for a task, nor files of its own, nor code that makes its rows."""
