@@ -291,25 +291,7 @@ def result_rows(reader: RunReader) -> list[ResultRow]:
 def lm_eval_layout(reader: RunReader, model: Mapping[str, Any]) -> dict[str, Any]:
     """The results of one model as lm-eval lays them out, with what only lmrun knows added."""
     results = ModelResults(reader, model["name"])
-    entries: dict[str, dict[str, Any]] = {}
-    intervals: dict[str, dict[str, Any]] = {}
-    for label, job in results.jobs.items():
-        entries[label] = {"name": label, "alias": _alias(job), "sample_len": job.n_scored}
-    for label, group in results.groups.items():
-        alias = group.spec["alias"] + _shown_suffix(group.spec["suffix"])
-        n = sum(job.n_scored for job in results.leaves(label))
-        entries[label] = {"name": label, "alias": alias, **({"sample_len": n} if group.spec["aggregates"] else {})}
-    higher = results.directions()
-    for row in results.rows():
-        if row.metric == _NO_SCORE.metric:
-            continue
-        entry, key = entries[row.label], f"{row.metric},{row.filter}"
-        entry[key] = row.value
-        entry[f"{row.metric}_stderr,{row.filter}"] = row.stderr
-        if row.is_group:
-            entry.setdefault("sample_count", {})[key] = row.n
-        if row.interval:
-            intervals.setdefault(row.label, {})[key] = list(row.interval)
+    entries, intervals = _scores(results)
     jobs, groups = results.jobs, results.groups
     info = reader.info()
     return {
@@ -325,20 +307,16 @@ def lm_eval_layout(reader: RunReader, model: Mapping[str, Any]) -> dict[str, Any
             **{label: job.num_fewshot for label, job in jobs.items()},
             **{label: shots for label in groups if (shots := results.common_shots(label)) is not None},
         },
-        "higher_is_better": higher,
+        "higher_is_better": results.directions(),
         "n-samples": {label: {"original": job.n_docs_total, "effective": job.n_scored} for label, job in jobs.items()},
         "intervals": intervals,
-        "incomplete": {label: job.n_errors for label, job in jobs.items() if job.n_errors or job.status != "scored"},
-        "truncated": {label: job.n_truncated for label, job in jobs.items() if job.n_truncated},
-        "truncated_rate": {label: rate(job.n_truncated, job.n_docs) for label, job in jobs.items() if job.n_truncated},
-        "skipped": {label: job.n_skipped for label, job in jobs.items() if job.n_skipped},
+        **_marks(jobs),
         "extraction": results.extraction_rates(),
         "decontamination": {
             label: _decontamination(found, results.subset_metrics[label])
             for label, found in reader.decontamination().items()
             if label in jobs
         },
-        "flags": {label: list(found) for label, job in jobs.items() if (found := flags(job.n_truncated, job.n_docs))},
         "config": {
             "model": model["backend"],
             "model_args": {"pretrained": model["model"]},
@@ -355,6 +333,40 @@ def lm_eval_layout(reader: RunReader, model: Mapping[str, Any]) -> dict[str, Any
             "fingerprint": model["fingerprint"],
             "jobs": {label: _integrity(job) for label, job in jobs.items()},
         },
+    }
+
+
+def _scores(results: ModelResults) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
+    """By task or group its scores, and the intervals of these."""
+    entries: dict[str, dict[str, Any]] = {}
+    intervals: dict[str, dict[str, Any]] = {}
+    for label, job in results.jobs.items():
+        entries[label] = {"name": label, "alias": _alias(job), "sample_len": job.n_scored}
+    for label, group in results.groups.items():
+        alias = group.spec["alias"] + _shown_suffix(group.spec["suffix"])
+        n = sum(job.n_scored for job in results.leaves(label))
+        entries[label] = {"name": label, "alias": alias, **({"sample_len": n} if group.spec["aggregates"] else {})}
+    for row in results.rows():
+        if row.metric == _NO_SCORE.metric:
+            continue
+        entry, key = entries[row.label], f"{row.metric},{row.filter}"
+        entry[key] = row.value
+        entry[f"{row.metric}_stderr,{row.filter}"] = row.stderr
+        if row.is_group:
+            entry.setdefault("sample_count", {})[key] = row.n
+        if row.interval:
+            intervals.setdefault(row.label, {})[key] = list(row.interval)
+    return entries, intervals
+
+
+def _marks(jobs: Mapping[str, JobView]) -> dict[str, dict[str, Any]]:
+    """What a reader of the scores has to know of them."""
+    return {
+        "incomplete": {label: job.n_errors for label, job in jobs.items() if job.n_errors or job.status != "scored"},
+        "truncated": {label: job.n_truncated for label, job in jobs.items() if job.n_truncated},
+        "truncated_rate": {label: rate(job.n_truncated, job.n_docs) for label, job in jobs.items() if job.n_truncated},
+        "skipped": {label: job.n_skipped for label, job in jobs.items() if job.n_skipped},
+        "flags": {label: list(found) for label, job in jobs.items() if (found := flags(job.n_truncated, job.n_docs))},
     }
 
 

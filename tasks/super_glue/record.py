@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import re
-import string
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lmrun.scoring.squad import normalized, overlap_f1
+
 if TYPE_CHECKING:
     from lmrun.data import Docs
 
 Doc = Mapping[str, Any]
-
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def process_docs(docs: Docs) -> Docs:
@@ -47,9 +45,9 @@ def _filled(doc: Doc, entity: str) -> str:
 def process_results(doc: Doc, results: Sequence[tuple[float, bool]]) -> dict[str, float]:
     """How well the likeliest entity agrees with the right answer that is nearest to it."""
     likeliest = max(range(len(results)), key=lambda i: results[i][0])
-    prediction, answers = _normalized(doc["entities"][likeliest]), [_normalized(answer) for answer in doc["answers"]]
+    prediction, answers = normalized(doc["entities"][likeliest]), [normalized(answer) for answer in doc["answers"]]
     same = prediction in answers
-    return {"f1": 1.0 if same else max(_token_f1(prediction, answer) for answer in answers), "em": float(same)}
+    return {"f1": 1.0 if same else _nearest(prediction, answers), "em": float(same)}
 
 
 def split_answers(docs: Docs) -> Docs:
@@ -83,7 +81,12 @@ def mean_f1(items: Sequence[tuple[str, str]]) -> float:
     """Mean over the queries, of what was written first for each: how near it comes to the nearest right answer."""
     written = _by_query(items).values()
     return float(
-        np.mean([max(_token_f1(predictions[0], answer) for answer in answers) for predictions, answers in written])
+        np.mean(
+            [
+                max(overlap_f1(predictions[0].split(), answer.split()) for answer in answers)
+                for predictions, answers in written
+            ]
+        )
     )
 
 
@@ -93,22 +96,11 @@ def _by_query(items: Sequence[tuple[str, str]]) -> dict[str, tuple[list[str], li
     for prediction, reference in items:
         query, _, answer = reference.partition("_")
         predictions, answers = queries.setdefault(query, ([], []))
-        predictions.append(_normalized(prediction))
-        answers.append(_normalized(answer))
+        predictions.append(normalized(prediction))
+        answers.append(normalized(answer))
     return queries
 
 
-def _normalized(answer: str) -> str:
-    """An answer as SQuAD compares it: lower case, no punctuation, no articles, single spaces."""
-    bare = answer.lower().translate(_PUNCTUATION)
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", bare).split())
-
-
-def _token_f1(prediction: str, answer: str) -> float:
-    """F1 of the words of two normalized answers."""
-    given, right = prediction.split(), answer.split()
-    common = (Counter(given) & Counter(right)).total()
-    if not common:
-        return 0.0
-    precision, recall = common / len(given), common / len(right)
-    return 2 * precision * recall / (precision + recall)
+def _nearest(prediction: str, answers: Sequence[str]) -> float:
+    """The largest F1 of the words of two normalized answers."""
+    return max(overlap_f1(prediction.split(), answer.split()) for answer in answers)

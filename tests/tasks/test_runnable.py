@@ -44,7 +44,7 @@ def test_code_that_is_not_trusted(tmp_path: Path, text: str) -> None:
 
 
 def test_a_python_class_that_is_not_trusted(tmp_path: Path) -> None:
-    with pytest.raises(TaskError, match="!function task.T: is Python code .* not trusted"):
+    with pytest.raises(TaskError, match=r"!function task.T: is Python code .* not trusted"):
         build_task(config(tmp_path, "task: t\nclass: !function task.T\n"), FakeData(), TaskFunctions())
 
 

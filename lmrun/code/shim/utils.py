@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lmrun.text import detokenize as general_detokenize
+
+__all__ = ["apply_template", "eval_logger", "general_detokenize", "handle_non_serializable", "weighted_f1_score"]
+
 eval_logger = logging.getLogger("lm-eval")
-
-_DETOKENIZED = ((" n't", "n't"), (" )", ")"), ("( ", "("), ('" ', '"'), (' "', '"'))
-
-
-def general_detokenize(string: str) -> str:
-    """Text without the white space that tokenizers put around punctuation."""
-    for before, after in _DETOKENIZED:
-        string = string.replace(before, after)
-    return re.sub(r" (['.,])", r"\1", string)
 
 
 def weighted_f1_score(items: Sequence[tuple[Any, Any]]) -> float:
