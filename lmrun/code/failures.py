@@ -14,6 +14,8 @@ from lmrun.errors import TaskError
 from lmrun.functions import FunctionError, FunctionRef
 
 _EXTRA = "tasks"
+_LONGEST = 2000
+"""Characters of a message that are kept."""
 # Packages that are not called what they are imported as.
 _INSTALLED_AS = {
     "sklearn": "scikit-learn",
@@ -58,9 +60,18 @@ def describe(error: BaseException, is_task_code: Callable[[Path], bool]) -> Fail
                 f"the installed {package!r} has no module {missing.name!r}{at}", f"try other versions of {package}"
             )
         return Failure(f"needs the package {package!r}, which is not installed{at}", _install(package))
-    said = str(error).strip()
+    said = _said(error)
     kind = type(error).__name__
+    if len(said) > _LONGEST:
+        said = f"{said[:_LONGEST]}…"
     return Failure(f"{kind}{': ' if said else ''}{said}{at}", kind=kind)
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error).strip()
+    except Exception as broken:  # noqa: BLE001 - the text of an exception is code of the task too
+        return f"its message cannot be read: {type(broken).__name__}"
 
 
 def _place(error: BaseException, is_task_code: Callable[[Path], bool]) -> str:

@@ -31,6 +31,7 @@ _SECONDS_TO_END = 3.0
 _LOOK_EVERY_MS = 500
 _LINE_LENGTH = 2000
 _LINES_KEPT = 50
+_LINES_LOGGED = 1000
 _LINES_TOLD = 5
 # The parent's own path, so that the code finds the packages that lmrun finds.
 _START = """
@@ -152,13 +153,19 @@ def _how_it_ended(code: int | None) -> str:
 
 
 def _listen(output: IO[bytes], said: deque[str]) -> None:
-    """What the code prints goes into the log; the last lines are told where the process dies."""
+    """What the code prints goes into the log, up to a limit; the last lines are told where the process dies."""
+    logged = 0
     with output:
         while line := output.readline(_LINE_LENGTH):
             text = line.decode("utf-8", "replace").rstrip()
-            if text:
-                said.append(text)
+            if not text:
+                continue
+            said.append(text)
+            logged += 1
+            if logged <= _LINES_LOGGED:
                 log.debug("task code: %s", text)
+            elif logged == _LINES_LOGGED + 1:
+                log.debug("task code: what it prints from here on is left out")
 
 
 def _end(

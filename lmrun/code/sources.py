@@ -13,12 +13,14 @@ from lmrun.errors import TaskError
 
 
 def source_hash(target: Target, trees: Trees) -> str:
-    """Hash of the file and of all files of task trees that it imports, or of the package's version (32 hex digits).
+    """Hash of the file, of the modules beside it and of all files of task trees that it imports (32 hex digits).
 
-    It does not depend on where the files are.
+    For code of an installed package it is the package's version. It does not depend on where the files are.
     """
     digest = hashlib.blake2b(digest_size=16)
     files = [Path(target.file)] if target.file else trees.find(target.module) if _is_task(target.module) else []
+    # Code finds the modules beside it in many ways, of which only some can be read off its source.
+    files = [*files, *(beside for file in files for beside in sorted(file.parent.glob("*.py")))]
     for part in (*sorted(_content(file) for file in _closure(files, trees)), *([] if files else _package(target))):
         digest.update(hashlib.blake2b(part).digest())
     return digest.hexdigest()

@@ -31,7 +31,9 @@ def locate(ref: FunctionRef) -> Target:
     """The file beside the task file if there is one; else the module is left to Python."""
     module, _, name = ref.target.rpartition(".")
     file = (ref.folder / (module.replace(".", "/") + ".py")).resolve()
-    return Target(str(file) if module and file.is_file() else None, module, name, ref.member, ref.config)
+    # An empty part would make the path an absolute one.
+    is_beside = all(module.split(".")) and file.is_file()
+    return Target(str(file) if is_beside else None, module, name, ref.member, ref.config)
 
 
 def installed_lm_eval() -> Path | None:

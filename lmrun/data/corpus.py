@@ -57,8 +57,8 @@ def _json_lines(file: Path, field: str) -> Iterator[tuple[Location, str]]:
         place = Location(file, number)
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise _wrong(place, f"not JSON: {error.msg}", "one JSON object per line") from error
+        except (ValueError, RecursionError) as error:  # also numbers and nesting that Python refuses
+            raise _wrong(place, f"not JSON: {error}", "one JSON object per line") from error
         yield place, _text(row, field, place)
 
 

@@ -99,8 +99,9 @@ def closing_words(reader: RunReader) -> str:
     lines.extend(f"{job.model} {job.label} failed: {job.error['message']}" for job in jobs if job.error)
     errors = sum(job.n_errors for job in jobs)
     if errors:
+        subject = "1 sample is an error and" if errors == 1 else f"{errors} samples are errors and"
         lines.append(
-            f"{errors} samples are errors and are not part of any score: lmrun show {reader.run.path} --errors; "
+            f"{subject} no part of any score: lmrun show {reader.run.path} --errors; "
             "run the same command again to ask only those"
         )
     dirty = sum(len(found.overlaps) for found in reader.decontamination().values())

@@ -61,6 +61,16 @@ def scoring_spec(task: Task) -> ScoringSpec:
     )
 
 
+def code_of(spec: ScoringSpec) -> list[FunctionRef]:
+    """The code that scoring calls."""
+    stated = [spec.process_results, *(metric.function for metric in spec.metrics)]
+    stated += [metric.aggregation for metric in spec.metrics if isinstance(metric.aggregation, FunctionRef)]
+    for step in (step for pipeline in spec.filters for step in pipeline.steps):
+        named = (step.function, *step.kwargs.values())
+        stated += [value for value in named if isinstance(value, FunctionRef)]
+    return [ref for ref in stated if ref is not None]
+
+
 def scoring_as_json(spec: ScoringSpec) -> dict[str, Any]:
     """A scoring spec as stored with a job."""
     found: dict[str, Any] = _as_json(spec)

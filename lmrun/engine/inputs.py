@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -96,13 +96,25 @@ class Sources:
 def open_sources(manifest: Manifest) -> Sources:
     """What a manifest can name, where its datasets come from, and which code of tasks may run."""
     paths = manifest.tasks_path
-    return task_sources(paths.paths, manifest.data.mirror, trust=paths.trust, offline=manifest.data.offline)
+    files = _task_files([setting.name for setting in manifest.tasks], manifest.path.parent)
+    return task_sources(paths.paths, manifest.data.mirror, files, trust=paths.trust, offline=manifest.data.offline)
 
 
-def task_sources(tasks_paths: Sequence[Path], mirror: Path | None, *, trust: bool, offline: bool) -> Sources:
-    """Sources over the bundled tasks and those of extra folders."""
+def _task_files(names: Iterable[str], base: Path) -> list[Path]:
+    """The task files among the names of tasks; relative ones count from ``base``."""
+    return [base / name for name in names if name.endswith((".yaml", ".yml"))]
+
+
+def task_sources(
+    tasks_paths: Sequence[Path], mirror: Path | None, files: Sequence[Path] = (), *, trust: bool, offline: bool
+) -> Sources:
+    """Sources over the bundled tasks and those of extra folders.
+
+    ``trust`` is for the code of these folders, and of the folders of task ``files`` that are named by path.
+    """
     if offline:
         # The libraries below read these when they are imported; they are the only ones that would open a socket.
         os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
-    functions = TaskFunctions(tuple(tasks_paths) if trust else (), offline=offline)
+    trusted = (*tasks_paths, *dict.fromkeys(file.parent for file in files)) if trust else ()
+    functions = TaskFunctions(trusted, offline=offline)
     return Sources(task_catalog(tasks_paths), DataSource(mirror, offline), functions)

@@ -23,7 +23,8 @@ def preview_jobs(
     else:
         settings = tuple(TaskSetting(name=_absolute(name), num_fewshot=num_fewshot) for name in tasks)
         paths, mirror = overrides.tasks_paths, overrides.mirror
-        sources = task_sources(paths, mirror, trust=overrides.trust, offline=overrides.offline)
+        files = [Path(setting.name) for setting in settings if Path(setting.name).is_absolute()]
+        sources = task_sources(paths, mirror, files, trust=overrides.trust, offline=overrides.offline)
     return plan_jobs(settings, sources)[0]
 
 

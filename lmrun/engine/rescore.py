@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from lmrun.code import TaskFunctions
-from lmrun.engine.facts import filter_specs, metric_specs, scoring_from_json
+from lmrun.engine.facts import code_of, filter_specs, metric_specs, scoring_from_json
 from lmrun.engine.inputs import Sources, open_sources
 from lmrun.engine.open import hold
 from lmrun.engine.recorded import current_config
@@ -54,6 +54,9 @@ def rescore(run: RunDirectory, current: CurrentScoring) -> Sequence[Rescored]:
         jobs = [job for job in reader.jobs() if job.status not in ("pending", "rendered")]
         # All of them first: a task file that is wrong now must not leave half of the run scored anew.
         stated = {job.id: current.of(job, scoring_from_json(job.scoring)) for job in jobs}
+        for job in jobs:
+            for ref in code_of(stated[job.id] or scoring_from_json(job.scoring)):
+                current.functions.check(ref)
         models = [model["name"] for model in reader.models()]
         reader.close()
         store = RunStore(run)

@@ -19,6 +19,7 @@ from lmrun.store.reader import RunReader
 from lmrun.store.records import JobView
 from lmrun.store.runs import RunDirectory
 from lmrun.tasks import TaskConfig, build_task
+from lmrun.tasks.task import content_hash
 
 State = Literal["same", "drifted", "unchecked"]
 
@@ -106,16 +107,32 @@ def _job_checks(job: JobView, sources: Sources) -> Iterator[Check]:
     subject = f"task {job.label}"
     try:
         config = current_config(sources.catalog, job)
-        task = None if config is None else build_task(config, sources.data, sources.functions)
-        content = task and task.content_hash
+        content = None if config is None else content_hash(config, sources.functions)
     except LmrunError as error:
         yield _unchecked(subject, "all", None, error)
         return
-    if task is None or config is None:
-        yield Check(subject, "task file", "drifted", job.task, None, "there is no such task any more")
+    if config is None:
+        yield Check(subject, "task file", "drifted", job.task, None, _why_gone(job, sources))
+        return
+    # Compared before anything of it is run: a change that breaks the task is a change.
+    yield _compare(subject, "content", job.task_hash, content, _differing_keys(job, config))
+    yield from _built_checks(job, config, sources)
+
+
+def _why_gone(job: JobView, sources: Sources) -> str:
+    file = job.config.get("metadata", {}).get("config_source")
+    broken = (str(p) for p in sources.catalog.problems() if p.location and str(p.location.file) == file)
+    return next(broken, "there is no such task any more")
+
+
+def _built_checks(job: JobView, config: TaskConfig, sources: Sources) -> Iterator[Check]:
+    subject = f"task {job.label}"
+    try:
+        task = build_task(config, sources.data, sources.functions)
+    except LmrunError as error:
+        yield _unchecked(subject, "data and prompts", None, error)
         return
     yield _compare(subject, "version", job.version, task.version)
-    yield _compare(subject, "content", job.task_hash, content, _differing_keys(job, config))
     yield from _asked_checks(job, config, sources)
 
 

@@ -99,7 +99,7 @@ def _aggregate_one(
     try:
         aggregation: Aggregation = AGGREGATIONS[kind](values)
         value = aggregation.value()
-        stderr, ci = _uncertainty(aggregation, value, iterations)
+        stderr, ci = _uncertainty(aggregation, value, iterations, known=name in METRICS)
     except (TypeError, ValueError, ZeroDivisionError) as error:
         raise TaskError(
             f"metric {name}: the aggregation {kind} cannot be computed: {error}",
@@ -119,7 +119,7 @@ def _aggregate_by_code(
 
 
 def _uncertainty(
-    aggregation: Aggregation, value: float, iterations: int
+    aggregation: Aggregation, value: float, iterations: int, *, known: bool
 ) -> tuple[float | Literal["N/A"], Interval | None]:
     values, rule = aggregation.values, aggregation.stderr_rule
     enough = iterations > 0 and len(values) > 1
@@ -129,9 +129,10 @@ def _uncertainty(
     stderr = mean_stderr(values) if rule == "mean" and enough else NOT_AVAILABLE
     if not isinstance(aggregation, Mean):
         return stderr, None
-    if all(v in (0, 1) for v in values):
+    # Zeros alone do not say that a metric is right or wrong: it may be on any scale.
+    if all(v in (0, 1) for v in values) and (known or all(isinstance(v, int) for v in values)):
         return stderr, wilson_interval(sum(values), len(values))
-    if stderr == NOT_AVAILABLE:
+    if stderr == NOT_AVAILABLE or not (known or stderr):
         return stderr, None
     bounded = all(0 <= v <= 1 for v in values)
     return stderr, normal_interval(value, stderr, (0.0, 1.0) if bounded else None)

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from lmrun.errors import TaskError
 from lmrun.functions import FunctionError, FunctionRef, Functions
-from lmrun.scoring.metrics import exact_match, softmax
+from lmrun.scoring.metrics import METRICS, exact_match, softmax
 from lmrun.scoring.spec import DocFacts, MetricSpec, ScoringSpec
 
 Values: TypeAlias = "dict[str, Any]"
@@ -26,19 +26,39 @@ def process(spec: ScoringSpec, facts: DocFacts, results: Sequence[Any], function
     Raises :class:`~lmrun.errors.TaskError` where the doc does not fit the task's settings.
     """
     if spec.process_results:
-        return _by_code(spec.process_results, facts, results, functions)
+        return _by_code(spec, spec.process_results, facts, results, functions)
     if spec.output_type == "generate_until":
         return _generated(spec, facts, results, functions)
     return _PROCESSES[spec.output_type](spec, facts, results)
 
 
-def _by_code(ref: FunctionRef, facts: DocFacts, results: Sequence[Any], functions: Functions | None) -> Values:
+def _by_code(
+    spec: ScoringSpec, ref: FunctionRef, facts: DocFacts, results: Sequence[Any], functions: Functions | None
+) -> Values:
     # lm-eval gives pairs of a log-likelihood as tuples.
     given = [tuple(r) if isinstance(r, list) and len(r) == 2 and isinstance(r[1], bool) else r for r in results]
     values = _running(functions).call(ref, dict(facts.doc), given)
     if not isinstance(values, Mapping):
         raise FunctionError(ref, f"gives {values!r} for doc {facts.doc_id}", hint="return a dict of metric values")
+    for metric in spec.metrics:
+        # What a mean cannot take has to fail this doc alone, not the score of all docs.
+        if metric.name in values and _is_mean(metric) and not _is_number(values[metric.name]):
+            raise FunctionError(
+                ref,
+                f"gives {repr(values[metric.name])[:200]} as {metric.name} for doc {facts.doc_id}",
+                hint="return a number, or state the aggregation that takes such values",
+            )
     return dict(values)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) or hasattr(value, "item")  # of numpy
+
+
+def _is_mean(metric: MetricSpec) -> bool:
+    if metric.aggregation is None:
+        return metric.name not in METRICS or METRICS[metric.name].aggregation == "mean"
+    return metric.aggregation == "mean"
 
 
 def _running(functions: Functions | None) -> Functions:

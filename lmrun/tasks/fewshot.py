@@ -90,7 +90,7 @@ class FewshotSampler:
     def _too_small(self, needed: int, there: int) -> TaskError:
         return task_error(
             f"task {self._task!r} has too few few-shot examples",
-            f"{needed} docs are needed to choose from, and there are {there}",
+            f"{self._task}: examples are chosen from {there} docs, and {needed} are needed",
             self._location,
             hint="ask for a smaller num_fewshot",
         )

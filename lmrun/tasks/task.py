@@ -86,11 +86,7 @@ class Task:
     @cached_property
     def content_hash(self) -> str:
         """Hash of the configuration with everything that it includes, and of the code that it names."""
-        sources = [self.functions.source_hash(ref) for ref in function_refs(self.task_config)]
-        if not sources:
-            return self.task_config.content_hash
-        content = canonical_json([self.task_config.content_hash, *sources])
-        return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+        return content_hash(self.task_config, self.functions)
 
     # -- what a run's settings make of it ----------------------------------------------------------
 
@@ -270,6 +266,15 @@ class Task:
         fields = self.fields
         with at_doc(self.task_config, doc_id):
             return TaskFacts(doc_id, doc, fields.target(doc), fields.text(doc), fields.choices(doc))
+
+
+def content_hash(config: TaskConfig, functions: Functions) -> str:
+    """Hash of what a task says and of the source of the code that it names; nothing is run for it."""
+    sources = [functions.source_hash(ref) for ref in function_refs(config)]
+    if not sources:
+        return config.content_hash
+    content = canonical_json([config.content_hash, *sources])
+    return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
 
 
 def _beside(folder: Path, files: Any) -> Any:

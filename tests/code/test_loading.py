@@ -80,15 +80,17 @@ def test_two_folders_with_the_same_names_do_not_mix(tmp_path: Path) -> None:
         assert [functions.call(FunctionRef("utils.f", folder)) for folder in folders] == [(n, n) for n in range(4)]
 
 
-def test_the_source_of_a_function_is_all_that_its_file_imports_of_its_tree(tmp_path: Path, write: Write) -> None:
+def test_the_source_of_a_function_is_its_folder_and_all_that_it_imports_of_its_tree(
+    tmp_path: Path, write: Write
+) -> None:
     ref = write("from .part import x\nfrom lm_eval.tasks.far.away import y\nimport json\ndef f(): pass\n")
     files = {
         "part": write("from .cycle import z\nx = 1\n", module="part").folder / "part.py",
         "cycle": write("from . import utils\nz = 1\n", module="cycle").folder / "cycle.py",
         "far": write("y = 1\n", module="away", below="far").folder / "away.py",
     }
-    write("unrelated = 1", module="unrelated")
-    write("unrelated = 1", module="away", below="other")
+    write("beside = 1", module="beside")
+    unrelated = write("unrelated = 1", module="away", below="other").folder / "away.py"
 
     def value() -> str:
         return TaskFunctions([ref.folder]).source_hash(ref)
@@ -96,12 +98,12 @@ def test_the_source_of_a_function_is_all_that_its_file_imports_of_its_tree(tmp_p
     before = value()
     assert len(before) == 32
     assert value() == before
-    for file in (*files.values(), ref.folder / "utils.py"):
+    for file in (*files.values(), ref.folder / "utils.py", ref.folder / "beside.py"):
         text = file.read_text()
         file.write_text(text + "# changed\n")
         assert value() != before
         file.write_text(text)
-    (ref.folder / "unrelated.py").write_text("unrelated = 2")
+    unrelated.write_text("unrelated = 2")
     assert value() == before
     moved = tmp_path / "elsewhere"
     ref.folder.rename(moved)

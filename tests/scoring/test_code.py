@@ -143,3 +143,12 @@ def test_code_cannot_take_the_name_of_a_filter_of_our_own() -> None:
 def test_what_code_computes_is_not_checked_by_name() -> None:
     spec = ScoringSpec("generate_until", [MetricSpec("rouge1"), MetricSpec("x", "nowhere")], process_results=ref("p"))
     assert [p.message for p in check_spec(spec, Code())] == ["unknown aggregation 'nowhere'"]
+
+
+@pytest.mark.parametrize("value", [None, "1", [1.0], {1}])
+def test_a_value_that_no_mean_can_take_fails_its_doc_alone(value: Any) -> None:
+    spec = ScoringSpec("generate_until", [MetricSpec("m")], process_results=ref("process"))
+    with pytest.raises(FunctionError, match="as m for doc 4"):
+        generated(spec, "x", Code(process=lambda doc, results: {"m": value}))
+    pairs = ScoringSpec("generate_until", [MetricSpec("m", ref("own"))], process_results=ref("process"))
+    assert generated(pairs, "x", Code(process=lambda doc, results: {"m": value})) == {"m": value}
