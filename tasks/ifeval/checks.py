@@ -61,7 +61,11 @@ def _letter_frequency(response: str, *, letter: str, let_frequency: int, let_rel
 
 @_check("change_case:capital_word_frequency")
 def _capital_words(response: str, *, capital_frequency: int, capital_relation: str) -> bool:
-    return _holds(sum(word.isupper() for word in _nltk().word_tokenize(response)), capital_relation, capital_frequency)
+    return _holds(
+        sum(word.isupper() for word in nltk_with_sentences().word_tokenize(response)),
+        capital_relation,
+        capital_frequency,
+    )
 
 
 # -- language and case -----------------------------------------------------------------------------
@@ -87,7 +91,7 @@ def _english_lowercase(response: str) -> bool:
 
 @_check("length_constraints:number_sentences")
 def _number_sentences(response: str, *, num_sentences: int, relation: str) -> bool:
-    return _holds(len(_nltk().sent_tokenize(response)), relation, num_sentences)
+    return _holds(len(nltk_with_sentences().sent_tokenize(response)), relation, num_sentences)
 
 
 @_check("length_constraints:number_words")
@@ -209,15 +213,15 @@ def _no_comma(response: str) -> bool:
 
 
 @cache
-def _nltk() -> Any:
+def nltk_with_sentences() -> Any:
+    """The package nltk, with its data for finding sentences."""
     import nltk
 
     try:
         nltk.data.find("tokenizers/punkt_tab")
     except LookupError as error:
-        raise RuntimeError(
-            "nltk's sentence data is missing; get it with: python -m nltk.downloader punkt_tab"
-        ) from error
+        needed = "needs nltk's data punkt_tab, which is not installed; get it with: python -m nltk.downloader punkt_tab"
+        raise RuntimeError(needed) from error
     return nltk
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..ifeval.checks import nltk_with_sentences
 from .sizes import SAMPLES, Count, Row, fresh_random, rows_for_lengths
 from .vocabulary import Names, nouns_and_adjectives
 
@@ -173,15 +174,7 @@ def _names() -> Names:
 
 @lru_cache(maxsize=4)
 def _sentences(text: str) -> list[str]:
-    import nltk
-
-    try:
-        nltk.data.find("tokenizers/punkt_tab")
-    except LookupError as error:
-        raise RuntimeError(
-            "nltk's sentence data is missing; get it with: python -m nltk.downloader punkt_tab"
-        ) from error
-    sentences: list[str] = nltk.sent_tokenize(text.strip())
+    sentences: list[str] = nltk_with_sentences().sent_tokenize(text.strip())
     return sentences
 
 
