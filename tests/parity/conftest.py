@@ -62,7 +62,7 @@ def sample(request: pytest.FixtureRequest, peer: Peer, tmp_path_factory: pytest.
     settings = SETTINGS if request.param == "mirror" else QUICK
     scored = SCORED if request.param == "mirror" else QUICK
     wide = Wide(tasks, groups, settings, scored, limit=8, bootstrap=False)
-    ours = Ours(peer.mirror, tmp_path_factory.mktemp("lmrun"), folder)
+    ours = Ours(peer.mirror, tmp_path_factory.mktemp("lmrun"), folder, peer.packages if folder else ())
     return Sample(ours, wide, peer.dumps(wide.cases(peer)))
 
 
@@ -70,7 +70,7 @@ GROUP_SIZE = 12
 """Larger groups are left to the report."""
 LM_EVAL_TASKS = ",".join(
     (
-        *("arc_challenge", "hellaswag", "winogrande", "truthfulqa_*", "gsm8k*", "drop", "coqa", "wikitext", "ifeval"),
+        *("arc_challenge", "hellaswag", "winogrande", "truthfulqa_*", "gsm8k*", "drop", "wikitext", "ifeval"),
         *("bbh_cot_fewshot_navigate", "bbh_zeroshot_snarks", "mmlu_pro_law", "mmlu_flan_cot_zeroshot_virology"),
         *("minerva_math_algebra", "leaderboard_musr_*", "agieval_sat_math", "mgsm_direct_de", "crows_pairs_english"),
         *("xcopa_it", "cmmlu_agronomy", "bbq", "eq_bench", "pubmedqa", "ethics_virtue", "lambada_openai"),

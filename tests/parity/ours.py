@@ -22,10 +22,14 @@ class CommandFailedError(AssertionError):
     """An lmrun command did not end as it had to."""
 
 
-def lmrun(*arguments: str, cwd: Path, ok: Sequence[int] = (0,)) -> str:
-    """Run the command and return what it printed on stdout."""
+# Packages of another environment are found after those of this one.
+MAIN = "import sys; sys.path += {0!r}; from lmrun.cli import main; main()"
+
+
+def lmrun(*arguments: str, cwd: Path, ok: Sequence[int] = (0,), packages: Sequence[str] = ()) -> str:
+    """Run the command and return what it printed on stdout. ``packages``: folders with further packages."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "lmrun", *arguments]
+    command = [sys.executable, "-c", MAIN.format(list(packages)), *arguments]
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     if done.returncode not in ok:
         raise CommandFailedError(f"lmrun {' '.join(arguments)} ended with {done.returncode}:\n{done.stderr[-6000:]}")
@@ -45,8 +49,12 @@ class Scored:
 class Ours:
     """lmrun over a mirror, with its files in ``folder``, on its own tasks or also on those of another folder."""
 
-    def __init__(self, mirror: Path, folder: Path, tasks_path: Path | None = None) -> None:
+    def __init__(
+        self, mirror: Path, folder: Path, tasks_path: Path | None = None, packages: Sequence[str] = ()
+    ) -> None:
+        """``packages``: folders with packages that code in ``tasks_path`` needs."""
         self.mirror = mirror.resolve()
+        self._packages = packages
         self.folder = folder
         self._tasks = ("--tasks-path", str(tasks_path.resolve()), "--trust") if tasks_path else ()
         folder.mkdir(parents=True, exist_ok=True)
@@ -54,10 +62,6 @@ class Ours:
     def task_names(self) -> list[str]:
         """Every task (no groups, no tags)."""
         rows = json.loads(lmrun("ls", "tasks", "--json", *self._tasks, cwd=self.folder))
-        return [row["name"] for row in rows]
-
-    def group_names(self) -> list[str]:
-        rows = json.loads(lmrun("ls", "groups", "--json", *self._tasks, cwd=self.folder))
         return [row["name"] for row in rows]
 
     def preview(self, tasks: Sequence[str], setting: Setting, limit: int) -> tuple[dict[str, Rows], dict[str, str]]:
@@ -78,7 +82,7 @@ class Ours:
 
     def _preview(self, tasks: Sequence[str], setting: Setting, limit: int) -> dict[str, Rows]:
         manifest = self._manifest("preview", tasks, setting, STUB)
-        printed = lmrun("preview", str(manifest), "--json", "-n", str(limit), *self._common, cwd=self.folder)
+        printed = self._lmrun("preview", str(manifest), "--json", "-n", str(limit), *self._common)
         rows: dict[str, Rows] = {}
         for line in filter(None, printed.split("\n")):  # other line separators stand in texts
             row = json.loads(line)
@@ -92,15 +96,18 @@ class Ours:
         manifest = self._manifest("score", tasks, setting, model or STUB)
         limits = () if limit is None else ("--limit", str(limit))
         options = ("--fresh", "--no-cache", "--json", "--runs-dir", "runs", *limits, *self._common)
-        lmrun("batch", str(manifest), *options, cwd=self.folder)
+        self._lmrun("batch", str(manifest), *options)
         run = max((self.folder / "runs").iterdir())
         results = json.loads((run / "results" / "model.json").read_text(encoding="utf-8"))
-        printed = lmrun("show", str(run), "--model", "model", "-n", "10000000", "--json", cwd=self.folder)
+        printed = self._lmrun("show", str(run), "--model", "model", "-n", "10000000", "--json")
         samples: dict[str, Rows] = {}
         for line in filter(None, printed.split("\n")):
             row = json.loads(line)
             samples.setdefault(row["task"], []).append(row)
         return Scored(results, samples)
+
+    def _lmrun(self, *arguments: str) -> str:
+        return lmrun(*arguments, cwd=self.folder, packages=self._packages)
 
     @property
     def _common(self) -> tuple[str, ...]:

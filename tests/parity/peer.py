@@ -51,6 +51,11 @@ class Peer:
         done = subprocess.run([self.python, "-c", code], capture_output=True, text=True, check=True)
         return Path(done.stdout.strip()) / "tasks"
 
+    @property
+    def packages(self) -> list[str]:
+        """Where the packages of lm-eval's environment are, for lmrun to run the code of lm-eval's tasks with."""
+        return [str(self.tasks_folder.parents[1])]
+
     @cached_property
     def version(self) -> str:
         """What lm-eval calls itself, and everything beside it that its numbers depend on."""

@@ -179,7 +179,7 @@ def main() -> None:
         folder = peer.cache / f"fixtures-{library.folder.name}"
         peer = Peer(peer.python, fixtures_mirror(library, library.names("task", "*"), folder))
     with tempfile.TemporaryDirectory() as folder_name:
-        ours = Ours(peer.mirror, Path(folder_name), own)
+        ours = Ours(peer.mirror, Path(folder_name), own, peer.packages if own else ())
         found = report(peer, ours, library, args.tasks, limit=args.limit, quick=args.quick)
         for line in found.markdown(table=args.table):
             sys.stdout.write(line + "\n")
