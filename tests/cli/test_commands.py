@@ -46,7 +46,7 @@ def test_errors_end_with_1_and_say_how_to_look_at_them(world: World) -> None:
     done = lmrun(world.folder, "batch", str(world.manifest(world.stub(fail="colour 3"))))
     assert done.returncode == 1
     assert "(incomplete)" in done.stdout
-    assert "1 samples are errors" in done.stderr
+    assert "1 sample is an error" in done.stderr
     shown = lmrun(world.folder, "show", "latest", "--errors", "--json")
     assert [json.loads(line)["doc_id"] for line in shown.stdout.splitlines()] == [3]
 
