@@ -15,7 +15,7 @@ RequestKind = Literal["loglikelihood", "loglikelihood_rolling", "generate_until"
 REQUEST_KINDS: tuple[RequestKind, ...] = get_args(RequestKind)
 
 Role = Literal["system", "user", "assistant"]
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "refusal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +108,10 @@ class Response:
     is_greedy: bool | None = None
     """``loglikelihood``: greedy decoding would have given exactly the continuation."""
     finish_reason: FinishReason | None = None
-    """``generate_until``: ``"length"`` means that the answer was cut off."""
+    """``generate_until``: ``"length"`` means cut off, ``"refusal"`` that model or provider declined."""
     prompt_tokens: int = 0
+    cached_tokens: int = 0
+    """Of the prompt tokens: those that the provider had in its cache, and may charge less for."""
     completion_tokens: int = 0
     """Tokens generated, or tokens scored."""
     reasoning_tokens: int = 0
@@ -131,7 +133,7 @@ def response_as_json(response: Response) -> dict[str, Any]:
         value = getattr(response, name)
         if value is not None:
             out[name] = value
-    for name in ("prompt_tokens", "completion_tokens", "reasoning_tokens", "dropped_tokens"):
+    for name in ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "dropped_tokens"):
         if getattr(response, name):
             out[name] = getattr(response, name)
     if response.error:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
-from lmrun.requests import Request, Response
+from lmrun.requests import Request, RequestKind, Response
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,34 @@ class Usage:
     """Facts known only once the model is loaded (parameters, device name, effective batch size)."""
 
 
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What requests of a job ask of a backend; found from the requests, before the first is sent."""
+
+    kinds: frozenset[RequestKind]
+    messages: bool = False
+    """Some prompts are messages of a chat."""
+    text: bool = False
+    """Some prompts are plain text."""
+    prefill: bool = False
+    """Some chats end with the beginning of the answer."""
+    sampled: bool = False
+    """Some answers are drawn, not greedy."""
+    most_stops: int = 0
+    """Stop strings of one request, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capability:
+    """One line of what a backend can do, as found out."""
+
+    name: str
+    state: Literal["yes", "no", "unknown"]
+    found: str
+    """How it was found, or what came instead."""
+    advice: str = ""
+
+
 Chunk: TypeAlias = Sequence[tuple[int, Response]]
 """Answers that finished together, each with the position of its request. A chunk is made durable in one transaction."""
 
@@ -79,4 +107,37 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Free the model and its memory. Safe to call twice, and before ``load``."""
+        ...
+
+
+@runtime_checkable
+class StreamingBackend(Backend, Protocol):
+    """A backend that works on many requests at once, of all kinds and jobs of its model, and never needs them all.
+
+    The engine calls :meth:`check` for every job before it sends the first request, then :meth:`stream` once.
+    """
+
+    def check(self, needs: Needs) -> None:
+        """Find out, by asking the server, whether it can answer such requests; what was found is remembered.
+
+        Raises:
+            BackendError: it cannot, with the alternatives as a hint. The job is refused, others go on.
+        """
+        ...
+
+    def capabilities(self) -> Sequence[Capability]:
+        """Everything that can be found out about the server, as ``lmrun doctor MANIFEST`` shows it."""
+        ...
+
+    def stream(self, requests: Iterator[tuple[int, Request]]) -> Iterator[Chunk]:
+        """Answer requests, each with its position, as they finish.
+
+        ``requests`` is read in the calling thread, a bounded number ahead of the answers. An empty chunk comes at
+        least once per second while nothing finishes. After the first KeyboardInterrupt no request is sent any more,
+        what is in flight is waited for (a second one ends that), its answers are yielded, and KeyboardInterrupt is
+        raised. A request that fails gives a response with an error.
+
+        Raises:
+            BackendError: the server refuses this model altogether (401, 403, 404), or answers nothing any more.
+        """
         ...

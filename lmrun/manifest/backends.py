@@ -7,7 +7,13 @@ from importlib.metadata import entry_points
 GROUP = "lmrun.backends"
 """Entry-point group in which a backend makes itself known, ours included."""
 
-OWN = ("hf", "scripted")
+API = ("openai-completions", "openai-chat", "anthropic")
+"""Backends that ask a server."""
+
+OWN_KEYS = ("hf", *API)
+"""Backends whose settings stand among the keys of a model; those of others have a table `options`."""
+
+OWN = (*OWN_KEYS, "scripted")
 """Backends of lmrun itself: known also where it runs from a checkout that was never installed."""
 
 

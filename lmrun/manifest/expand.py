@@ -8,16 +8,16 @@ from pathlib import PurePath
 from typing import Any
 
 from lmrun.errors import Problem
+from lmrun.manifest.backends import OWN_KEYS
 from lmrun.manifest.include import default_name
 from lmrun.manifest.model import ModelEntry, TaskSetting
+from lmrun.manifest.model_tables import ModelItem
 from lmrun.manifest.problems import shown
-from lmrun.manifest.schema import Defaults, HfModel, PluginModel, TaskEntry
+from lmrun.manifest.schema import Defaults, TaskEntry
 from lmrun.manifest.tree import Node
 
 
-def expand_models(
-    entries: Sequence[HfModel | PluginModel], nodes: Sequence[Node]
-) -> tuple[tuple[ModelEntry, ...], list[Problem]]:
+def expand_models(entries: Sequence[ModelItem], nodes: Sequence[Node]) -> tuple[tuple[ModelEntry, ...], list[Problem]]:
     """Every model that ``entries`` stand for, in the order written; the last axis of an entry varies fastest."""
     models: list[ModelEntry] = []
     problems: list[Problem] = []
@@ -77,7 +77,7 @@ def _model(variant: Mapping[str, Any], chosen: Mapping[str, Any], node: Node) ->
         name=f"{name}[{suffix}]" if suffix else name,
         backend=variant["backend"],
         model=variant["model"],
-        options=options if variant["backend"] == "hf" else options["options"],
+        options=options if variant["backend"] in OWN_KEYS else options["options"],
         location=node.place.value,
     )
 

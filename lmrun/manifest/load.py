@@ -43,6 +43,12 @@ def load_manifest(path: Path, overrides: Sequence[str] = ()) -> model.Manifest:
     return manifest
 
 
+def _run(file: ManifestFile) -> model.Run:
+    run = file.run
+    prices = Path(run.prices) if run.prices else None
+    return model.Run(Path(run.runs_dir), Path(run.cache), run.budget_usd, run.budget_tokens, prices)
+
+
 def _resolve(file: ManifestFile, tree: Node, path: Path) -> tuple[model.Manifest, list[Problem]]:
     models, problems = expand_models(file.models, _entries(tree, "models"))
     tasks, found = expand_tasks(file.tasks, _entries(tree, "tasks"), file.defaults, tree.get("defaults"))
@@ -55,7 +61,7 @@ def _resolve(file: ManifestFile, tree: Node, path: Path) -> tuple[model.Manifest
         tasks_path=model.TasksPath(tuple(Path(each) for each in file.tasks_path.paths), file.tasks_path.trust),
         data=model.Data(Path(file.data.mirror) if file.data.mirror else None, file.data.offline),
         decontaminate=_decontaminate(file),
-        run=model.Run(Path(file.run.runs_dir), Path(file.run.cache)),
+        run=_run(file),
     )
     return manifest, problems + found
 

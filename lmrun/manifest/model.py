@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from lmrun.errors import Location
-from lmrun.manifest.schema import DEFAULT_NGRAM, DEFAULT_SEED
+from lmrun.manifest.backends import OWN_KEYS
+from lmrun.manifest.model_tables import OPERATIONAL
+from lmrun.manifest.values import DEFAULT_NGRAM, DEFAULT_SEED
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,10 @@ class Run:
 
     runs_dir: Path = Path("runs")
     cache: Path = Path("runs/cache.db")
+    budget_usd: float | None = None
+    budget_tokens: int | None = None
+    prices: Path | None = None
+    """Absolute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +137,8 @@ class Manifest:
 def manifest_hash(manifest: Manifest) -> str:
     """SHA-256 over everything that decides what is asked and how: equal for runs that can continue each other.
 
-    Not in it: where results go (``run``), and what is only a permission (``data.offline``, ``tasks_path.trust``).
+    Not in it: where results go and what they may cost (``run``), what is only a permission (``data.offline``,
+    ``tasks_path.trust``), and how fast and with which key a server is asked (``OPERATIONAL``).
     """
     text = json.dumps(_identity(manifest), sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -141,7 +148,7 @@ def _identity(manifest: Manifest) -> dict[str, Any]:
     return {
         "name": manifest.name,
         "defaults": {"seed": manifest.defaults.seed, "limit": manifest.defaults.limit},
-        "models": [_model_table(model) for model in manifest.models],
+        "models": [_without(_model_table(model), OPERATIONAL) for model in manifest.models],
         "tasks": [_task_table(task) for task in manifest.tasks],
         "tasks_path": {"paths": [str(path) for path in manifest.tasks_path.paths]},
         "data": {"mirror": str(manifest.data.mirror) if manifest.data.mirror else None},
@@ -158,15 +165,26 @@ def _permissions(manifest: Manifest) -> dict[str, Any]:
     return {
         "tasks_path": {**identity["tasks_path"], "trust": manifest.tasks_path.trust},
         "data": {**identity["data"], "offline": manifest.data.offline},
-        "run": {"runs_dir": str(manifest.run.runs_dir), "cache": str(manifest.run.cache)},
+        "models": [_model_table(model) for model in manifest.models],
+        "run": {
+            "runs_dir": str(manifest.run.runs_dir),
+            "cache": str(manifest.run.cache),
+            "budget_usd": manifest.run.budget_usd,
+            "budget_tokens": manifest.run.budget_tokens,
+            "prices": str(manifest.run.prices) if manifest.run.prices else None,
+        },
     }
 
 
 def _model_table(model: ModelEntry) -> dict[str, Any]:
-    # In the file, options of our own backend stand beside the other keys; those of a plug-in have a table.
+    # In the file, options of our own backends stand beside the other keys; those of a plug-in have a table.
     options = dict(model.options)
-    beside = options if model.backend == "hf" else {"options": options} if options else {}
+    beside = options if model.backend in OWN_KEYS else {"options": options} if options else {}
     return {"name": model.name, "backend": model.backend, "model": model.model, **beside}
+
+
+def _without(table: Mapping[str, Any], keys: Collection[str]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key not in keys}
 
 
 def _task_table(task: TaskSetting) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lmrun.errors import Problem, did_you_mean
+from lmrun.manifest.backends import API, OWN_KEYS
 from lmrun.manifest.tree import Node
 
 BUNDLED_MODELS = ("bundled:demo",)
@@ -19,11 +20,13 @@ def resolve_paths(tree: Node) -> Iterator[Problem]:
     ``run.runs_dir`` and ``run.cache`` stay as they are: where results go depends on where lmrun is started.
     """
     for model in _entries(tree, "models"):
-        if model.get("backend") is None or model.table()["backend"].value != "hf":
-            # What `model` means to another backend is that backend's affair, unless it plainly is a file here.
-            yield from _texts(model.get("model"), _local_if_there)
+        backend = model.table()["backend"].value if model.get("backend") else None
+        # What `model` means to another backend is that backend's affair, unless it plainly is a file here; a server
+        # knows its models by name.
+        if backend not in API:
+            yield from _texts(model.get("model"), _hub_or_local if backend == "hf" else _local_if_there)
+        if backend not in OWN_KEYS:
             continue
-        yield from _texts(model.get("model"), _hub_or_local)
         yield from _texts(model.get("tokenizer"), _hub_or_local)
         yield from _texts(model.get("chat_template"), _template)
     for task in _entries(tree, "tasks"):
@@ -31,6 +34,7 @@ def resolve_paths(tree: Node) -> Iterator[Problem]:
     yield from _texts(tree.get("tasks_path", "paths"), _folder)
     yield from _texts(tree.get("data", "mirror"), _folder)
     yield from _texts(tree.get("decontaminate", "corpora"), _corpus)
+    yield from _texts(tree.get("run", "prices"), _prices)
 
 
 def _entries(tree: Node, key: str) -> list[Node]:
@@ -115,6 +119,15 @@ def _corpus(node: Node, text: str) -> Problem | None:
         expected = "a file, or a pattern that some file fits"
         return node.place.problem(f"there is no file {pattern}", expected=expected, hint=_near(node, text))
     node.value = str(pattern)
+    return None
+
+
+def _prices(node: Node, text: str) -> Problem | None:
+    path = _absolute(node, text)
+    if not path.is_file():
+        expected = "a TOML file with prices of models"
+        return node.place.problem(f"there is no file {path}", expected=expected, hint=_near(node, text))
+    node.value = str(path)
     return None
 
 

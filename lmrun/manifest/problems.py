@@ -11,8 +11,10 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from lmrun.errors import Problem, did_you_mean
-from lmrun.manifest.schema import MANY, ONE, PLUGIN, SECTIONS, TAGS, ManifestFile
+from lmrun.manifest.model_tables import PLUGIN
+from lmrun.manifest.schema import SECTIONS, TAGS, ManifestFile
 from lmrun.manifest.tree import Node
+from lmrun.manifest.values import MANY, ONE
 
 _MODELS, _TASKS = "models", "tasks"
 _SHOWN_LENGTH = 60

@@ -6,150 +6,42 @@ A docstring under a field is its text in all three. Nothing here looks at the di
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    JsonValue,
-    Tag,
-    ValidationError,
-    WithJsonSchema,
-    WrapValidator,
+from pydantic import ConfigDict, Field
+
+from lmrun.manifest import model_tables as models
+from lmrun.manifest.model_tables import ModelItem
+from lmrun.manifest.values import (
+    DEFAULT_NGRAM,
+    DEFAULT_SEED,
+    MANY,
+    ONE,
+    AnyText,
+    Axis,
+    Compat,
+    Count,
+    Flag,
+    Free,
+    Limit,
+    Name,
+    Ngram,
+    NotNegative,
+    Option,
+    Positive,
+    Section,
+    Share,
+    Text,
+    Texts,
 )
-from pydantic_core import PydanticCustomError
 
-from lmrun.manifest.backends import backend_names
-
-T = TypeVar("T")
-DEFAULT_SEED = 1234
-DEFAULT_NGRAM = 13
-
-
-def expects(text: str, choices: Iterable[str] = ()) -> WrapValidator:
-    """Turn whatever is wrong with a value into one error that says what was expected, and among which ``choices``."""
-    context = {"expected": text, "choices": list(choices)}
-
-    def check(value: Any, handler: Callable[[Any], Any]) -> Any:
-        try:
-            return handler(value)
-        except ValidationError as error:
-            raise PydanticCustomError("expected", "{expected}", context) from error
-
-    return WrapValidator(check)
-
-
-def _one_of(choices: Iterable[str]) -> str:
-    return "one of " + ", ".join(f'"{choice}"' for choice in choices)
-
-
-_DTYPES = ("auto", "float32", "float16", "bfloat16", "float64")
-_DEVICES = ("auto", "cpu", "cuda", "cuda:0", "mps")
-_TOO_LONG = ("left", "middle", "error", "skip")
-_BARE = Field(strict=True)
-
-Text: TypeAlias = Annotated[str, Field(strict=True, min_length=1), expects("text in quotes")]
-AnyText: TypeAlias = Annotated[str, _BARE, expects("text in quotes")]
-Flag: TypeAlias = Annotated[bool, _BARE, expects("true or false, without quotes")]
-Count: TypeAlias = Annotated[int, Field(strict=True, ge=0), expects("a whole number, 0 or more")]
-Positive: TypeAlias = Annotated[int, Field(strict=True, gt=0), expects("a whole number above 0")]
-Limit: TypeAlias = Annotated[
-    Annotated[int, Field(strict=True, gt=0)] | Annotated[float, Field(strict=True, gt=0, lt=1)],
-    expects("a number of docs above 0, or a share of the docs between 0 and 1 such as 0.1"),
-]
-Dtype: TypeAlias = Annotated[
-    Literal["auto", "float32", "float16", "bfloat16", "float64"], expects(_one_of(_DTYPES), _DTYPES)
-]
-Device: TypeAlias = Annotated[
-    Literal["auto", "cpu", "cuda", "mps"] | Annotated[str, Field(strict=True, pattern=r"^cuda:[0-9]+$")],
-    expects(_one_of(_DEVICES), _DEVICES),
-]
-BatchTokens: TypeAlias = Annotated[
-    Literal["auto"] | Annotated[int, Field(strict=True, gt=0)],
-    expects('"auto" or a whole number above 0 (tokens per batch)', ["auto"]),
-]
-Share: TypeAlias = Annotated[float, Field(strict=True, ge=0, le=1), expects("a number from 0 to 1")]
-NotNegative: TypeAlias = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False), expects("a number, 0 or more")]
-Texts: TypeAlias = Annotated[
-    Annotated[str, _BARE] | list[Annotated[str, _BARE]], expects("text in quotes, or a list of texts")
-]
-Name: TypeAlias = Annotated[
-    str,
-    Field(strict=True, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80),
-    expects("letters, digits, dots, dashes and underscores: it becomes part of a folder name"),
-]
-Label: TypeAlias = Annotated[
-    str,
-    Field(strict=True, min_length=1, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$"),
-    expects("text in quotes, without control characters"),
-]
-_FreeScalar: TypeAlias = (
-    Annotated[bool, _BARE]
-    | Annotated[int, _BARE]
-    | Annotated[float, Field(strict=True, allow_inf_nan=False)]
-    | Annotated[str, _BARE]
-)
-Free: TypeAlias = Annotated[
-    _FreeScalar | list[_FreeScalar], expects("text, a number, true or false, or a list of these")
-]
-Option: TypeAlias = Annotated[JsonValue, expects("text, a number, true or false, a list or a table")]
-DeviceMap: TypeAlias = Annotated[
-    Annotated[str, Field(strict=True, min_length=1)] | dict[str, Annotated[str, _BARE] | Annotated[int, _BARE]],
-    expects('text such as "auto", or a table from module name to device'),
-]
-Reasoning: TypeAlias = Annotated[
-    Literal["auto"]
-    | Annotated[dict[Literal["start", "end"], Annotated[str, Field(strict=True, pattern=r"\S")]], Field(min_length=2)],
-    expects('"auto", or { start = "<think>", end = "</think>" }', ["auto"]),
-]
-Ngram: TypeAlias = Annotated[
-    Literal["auto"] | Annotated[int, Field(strict=True, gt=0)],
-    expects('"auto" or a whole number above 0 (words)', ["auto"]),
-]
-TooLong: TypeAlias = Annotated[Literal["left", "middle", "error", "skip"], expects(_one_of(_TOO_LONG), _TOO_LONG)]
+TAGS = frozenset({ONE, MANY}) | models.KINDS
+"""Tags of the forms that a value can have. They stand in the place of a pydantic error, but are no step in the file."""
 
 
 def folder_name(text: str) -> str:
     """``text`` changed as little as needed to be a valid name of a manifest."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:80] or "manifest"
-
-
-def _known_backend(name: str) -> str:
-    names = backend_names()
-    if name not in names:
-        context = {"expected": _one_of(names), "choices": list(names)}
-        raise PydanticCustomError("expected", "{expected}", context)
-    return name
-
-
-# What is installed differs between machines, so the schema of the file leaves the name open.
-PluginName: TypeAlias = Annotated[
-    Text, AfterValidator(_known_backend), WithJsonSchema({"type": "string", "not": {"const": "hf"}})
-]
-
-ONE, MANY, HF, PLUGIN = "<one>", "<many>", "<hf>", "<plug-in>"
-TAGS = frozenset({ONE, MANY, HF, PLUGIN})
-"""Tags of the forms that a value can have. They stand in the place of a pydantic error, but are no step in the file."""
-
-
-def _form(value: Any) -> str:
-    return MANY if isinstance(value, list) else ONE
-
-
-Axis: TypeAlias = Annotated[
-    Annotated[T, Tag(ONE)] | Annotated[list[T], Field(min_length=1), Tag(MANY)], Discriminator(_form)
-]
-"""A value, or a list of values of which each makes a variant of the entry (a matrix axis)."""
-
-
-class Section(BaseModel):
-    """A table of a manifest: unknown keys refused, field docstrings kept."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
 class Generation(Section):
@@ -170,10 +62,6 @@ class Generation(Section):
     """Draw from the likeliest tokens that together have this probability."""
     top_k: Count | None = None
     """Draw from this many of the likeliest tokens."""
-
-
-_COMPAT = ("lm-eval",)
-Compat: TypeAlias = Annotated[Literal["lm-eval"], expects(_one_of(_COMPAT), _COMPAT)]
 
 
 class TaskKeys(Section):
@@ -217,67 +105,6 @@ class TaskEntry(TaskKeys):
     """Seed for this task."""
 
 
-class ModelKeys(Section):
-    """What every model has."""
-
-    name: Label | None = None
-    """Unique label in results. Absent: the last part of `model`. Axes add to it: `name[dtype=float32]`."""
-    model: Axis[Text]
-    """Hub id, local path relative to this file, served name, or `bundled:demo`."""
-
-
-class HfModel(ModelKeys):
-    """A model that transformers loads. A list as a value of any key but `name` and `backend` is a matrix axis."""
-
-    backend: Literal["hf"]
-    """`hf`: transformers, on this machine."""
-    revision: Axis[Text] | None = None
-    """Branch, tag or commit on the hub."""
-    dtype: Axis[Dtype] = "auto"
-    """Precision of the weights; `auto` is what the model was saved in."""
-    device: Axis[Device] = "auto"
-    """Where the model runs; `auto` is a GPU if there is one, or else the CPU."""
-    device_map: Axis[DeviceMap] | None = None
-    """Spread the model over devices, as accelerate does. Not together with `device`."""
-    batch_tokens: Axis[BatchTokens] = "auto"
-    """Tokens per batch, padding included; `auto` measures the memory."""
-    max_length: Axis[Positive] | None = None
-    """Longest input in tokens. Absent: what the model says."""
-    trust_remote_code: Axis[Flag] = False
-    """Run Python code that comes with the model."""
-    add_bos_token: Axis[Flag] | None = None
-    """Begin every input with the BOS token. Absent: what the tokenizer does."""
-    tokenizer: Axis[Text] | None = None
-    """Hub id or local path of another tokenizer."""
-    attn_implementation: Axis[Text] | None = None
-    """For example `sdpa`, `eager` or `flash_attention_2`."""
-    chat_template: Axis[Text] | None = None
-    """File with a template relative to this file, or name of one of the model's templates."""
-    reasoning: Axis[Reasoning] | None = None
-    """Split off what the model thinks aloud, by these delimiters; `auto` looks for known ones. Absent: do not split."""
-    too_long: Axis[TooLong] = "left"
-    """What becomes of a prompt that does not fit: it is cut on the `left` or in the `middle`, or its sample is an
-    `error`, or left out (`skip`)."""
-
-
-class PluginModel(ModelKeys):
-    """A model behind a backend that is installed as a plug-in, or behind `scripted`."""
-
-    backend: PluginName
-    """Name of the backend; `lmrun ls backends` lists them."""
-    options: dict[str, Option] = Field(default_factory=dict)
-    """Whatever the backend understands. Lists in here are values, not axes."""
-
-
-def _kind_of_model(value: Any) -> str:
-    return HF if isinstance(value, dict) and value.get("backend") == "hf" else PLUGIN
-
-
-ModelItem: TypeAlias = Annotated[
-    Annotated[HfModel, Tag(HF)] | Annotated[PluginModel, Tag(PLUGIN)], Discriminator(_kind_of_model)
-]
-
-
 class TasksPath(Section):
     """Folders with task YAMLs of your own."""
 
@@ -314,6 +141,12 @@ class Run(Section):
     """Folder in which every run gets its own."""
     cache: Text = "runs/cache.db"
     """File with the answers of all runs."""
+    budget_usd: NotNegative | None = None
+    """Stop, resumably, before the answers of a run cost more than this. Every model needs a price then."""
+    budget_tokens: Positive | None = None
+    """Stop, resumably, before a run has used more tokens, prompts and answers together."""
+    prices: Text | None = None
+    """File with prices of models, relative to this file; wins over the table that lmrun brings."""
 
 
 class ManifestFile(Section):
@@ -339,12 +172,29 @@ class ManifestFile(Section):
     """Where results go."""
 
 
+_API: dict[str, type[Section]] = {
+    models.COMPLETIONS: models.CompletionsModel,
+    models.CHAT: models.ChatModel,
+    models.ANTHROPIC: models.AnthropicModel,
+}
+_API_TABLES: dict[str, type[Section]] = {
+    "concurrency": models.Concurrency,
+    "retry": models.Retry,
+    "timeout": models.Timeout,
+    "price": models.Price,
+    "dialect": models.Dialect,
+}
+_API_SECTIONS: dict[tuple[str, ...], type[Section]] = {
+    **{("models", tag): table for tag, table in _API.items()},
+    **{("models", tag, key): table for tag in _API for key, table in _API_TABLES.items()},
+}
 SECTIONS: dict[tuple[str, ...], type[Section]] = {
     (): ManifestFile,
     ("defaults",): Defaults,
     ("defaults", "generation"): Generation,
-    ("models", HF): HfModel,
-    ("models", PLUGIN): PluginModel,
+    ("models", models.HF): models.HfModel,
+    **_API_SECTIONS,
+    ("models", models.PLUGIN): models.PluginModel,
     ("tasks",): TaskEntry,
     ("tasks", "generation"): Generation,
     ("tasks_path",): TasksPath,

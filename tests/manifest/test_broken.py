@@ -189,11 +189,11 @@ BROKEN: dict[str, tuple[str, list[Found]]] = {
         [Found((2, 11), '`backend` cannot be "scriptd"', '"hf", ', "did you mean 'scripted'")],
     ),
     "backend that is not installed": (
-        '[[models]]\nbackend = "openai-chat"\nmodel = "x"\nbase_url = "http://h"\n' + TASK,
+        '[[models]]\nbackend = "mlx-chat"\nmodel = "x"\nbase_url = "http://h"\n' + TASK,
         [
             Found(
                 (2, 11),
-                '`backend` cannot be "openai-chat"',
+                '`backend` cannot be "mlx-chat"',
                 '"scripted"',
                 "backends come as plug-ins; `lmrun ls backends`",
             )
