@@ -1,0 +1,25 @@
+"""What the probe of a server has found out; a wire decides by it how to ask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Found:
+    """None: not looked at yet, or not to be known."""
+
+    tokens: bool | None = None
+    """Prompts are taken as token ids."""
+    echo: bool | None = None
+    """``echo`` with ``logprobs`` gives the log-probabilities of the prompt, each in its place."""
+    prompt_logprobs: bool | None = None
+    """So does ``prompt_logprobs`` (vLLM)."""
+    top_logprobs: int | None = None
+    """Alternatives that can be had for a generated token; 0: log-probabilities are not given."""
+    max_length: int | None = None
+    """Context in tokens."""
+    same_tokens: bool | None = None
+    """The server cuts a text into the same tokens as the tokenizer of the manifest."""
+    prefill: bool | None = None
+    """A chat that ends with the beginning of the answer is continued."""
