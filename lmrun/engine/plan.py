@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from lmrun.backends.base import Backend, ModelIdentity, ModelSpec
+from lmrun.backends.generation import PARAMETERS
 from lmrun.backends.registry import backend_class
 from lmrun.engine.facts import scoring_as_json, scoring_spec, task_facts
 from lmrun.engine.inputs import Sources
 from lmrun.engine.labels import Labels, setting_as_json
-from lmrun.errors import BackendError, DataError, LmrunError, Location, Problem, TaskError
+from lmrun.errors import BackendError, DataError, LmrunError, Location, Problem, TaskError, did_you_mean
 from lmrun.manifest import Manifest, ModelEntry, TaskSetting
 from lmrun.requests import canonical_json
 from lmrun.scoring import check_spec, unknown_golds, with_robust
@@ -215,6 +216,9 @@ def _warnings(
             f"{task.name}: examples come from the evaluated split, and a doc can be among its own examples, as in "
             "lm-eval; name a fewshot_split to avoid it"
         )
+    for name in task.generation(prompts).keys() - PARAMETERS:
+        if near := did_you_mean(name, PARAMETERS, cutoff=0.75):
+            yield f"{task.name}: no generation parameter is called {name!r}; {near}"
     facts = task_facts(task, *first)
     if unknown_golds(scoring, facts):
         yield (

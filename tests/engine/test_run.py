@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from lmrun.backends.generation import normalise
+from lmrun.engine.inputs import Overrides, open_manifest, open_sources
+from lmrun.engine.plan import build_plan
 from lmrun.engine.rescore import current_scoring, rescore
 from lmrun.errors import BackendError, ExitCode, TaskError
 from lmrun.requests import Request
@@ -411,3 +413,11 @@ def test_groups_that_share_their_tasks_all_have_a_score(world: World) -> None:
     tasks = '[[tasks]]\nname = "warm"\n[[tasks]]\nname = "bright"\n'
     outcome = world.run(world.manifest(world.stub(), tasks=tasks))
     assert {label for _, label, _ in world.scores(outcome)} == {"warm", "bright", "colours"}
+
+
+def test_a_generation_parameter_with_a_slip_of_the_pen_is_named(world: World) -> None:
+    speech = world.folder / "tasks" / "speech.yaml"
+    speech.write_text(speech.read_text().replace("{until:", "{untl:"))
+    manifest = open_manifest(str(world.manifest(world.stub(), tasks='[[tasks]]\nname = "speech"\n')), Overrides())
+    (job,) = build_plan(manifest, open_sources(manifest)).jobs
+    assert list(job.warnings) == ["speech: no generation parameter is called 'untl'; did you mean 'until'?"]
