@@ -21,7 +21,7 @@ NO_TEXT = "Answer is not a string"
 """Examples whose answer is a list or a number, where examples are turns: lmrun shows them as text."""
 NO_TOKENIZER = "No tokenizer or pretrained provided"
 """Tasks that measure their prompts in tokens, asked of a model without any."""
-NOT_INSTALLED = ("No module named", "nltk_data")
+NOT_INSTALLED = ("No module named", "ModuleNotFoundError", "nltk_data")
 """Packages of old versions, and files that packages download when they are first used."""
 EXPLAINED = (NOT_IN_MIRROR, NO_TEXT, NO_TOKENIZER, *TOO_FEW, *NOT_INSTALLED)
 
