@@ -66,6 +66,8 @@ class Ours:
 
     def preview(self, tasks: Sequence[str], setting: Setting, limit: int) -> tuple[dict[str, Rows], dict[str, str]]:
         """Requests per task as ``lmrun preview`` prints them, and the error of every task that it refuses."""
+        if not tasks:
+            return {}, {}
         try:
             return self._preview(tasks, setting, limit), {}
         except CommandFailedError as error:
