@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from lmrun.backends.base import Backend, ModelIdentity, ModelSpec
-from lmrun.backends.generation import PARAMETERS
+from lmrun.backends.generation import PARAMETERS, normalise
 from lmrun.backends.registry import backend_class
+from lmrun.backends.tokenize import Unanswerable
 from lmrun.engine.facts import scoring_as_json, scoring_spec, task_facts
 from lmrun.engine.inputs import Sources
 from lmrun.engine.labels import Labels, setting_as_json
@@ -103,6 +105,27 @@ class Plan:
     groups: Sequence[PlannedGroup]
     hash: str = field(default="")
     """Identity of the plan: manifest, model fingerprints, task and dataset hashes. Equal plans give equal numbers."""
+
+
+def warnings_of(jobs: Sequence[PlannedJob], models: Sequence[PlannedModel]) -> list[str]:
+    """What a user should know before the jobs run on the models, each once."""
+    about_jobs = (text for job in jobs for text in job.warnings)
+    about_room = (text for model in models for job in jobs for text in _no_room(model, job))
+    return list(dict.fromkeys((*about_jobs, *about_room)))
+
+
+def _no_room(model: PlannedModel, job: PlannedJob) -> Iterator[str]:
+    """An answer may be as long as all that the model takes: then there is no room for any prompt."""
+    length = model.identity.facts.get("max_length") if model.identity else None
+    if not isinstance(length, int) or job.task.output_type != "generate_until":
+        return
+    with suppress(Unanswerable):
+        longest = normalise(job.task.generation(job.prompts)).max_new_tokens
+        if longest >= length:
+            yield (
+                f"{job.label}: answers may have {longest:,} tokens, and {model.spec.name} takes {length:,}, prompt "
+                f"included: every doc will be an error; set generation = {{ max_gen_toks = … }} below {length:,}"
+            )
 
 
 def plan_jobs(
