@@ -153,11 +153,11 @@ class Engine:
 
     def cached(self, ids: Sequence[int]) -> int:
         """Tokens at the beginning of a prompt that an earlier prompt had too, in blocks of 64; remembers this one."""
-        cached = 0
-        for end in range(_CACHE_BLOCK, len(ids) + 1, _CACHE_BLOCK):
-            block = hash(tuple(ids[:end]))
-            if block in self._seen and cached == end - _CACHE_BLOCK:
-                cached = end
+        cached = block = 0
+        for start in range(0, len(ids) - _CACHE_BLOCK + 1, _CACHE_BLOCK):
+            block = hash((block, *ids[start : start + _CACHE_BLOCK]))
+            if block in self._seen and cached == start:
+                cached = start + _CACHE_BLOCK
             self._seen.add(block)
         if len(self._seen) > 100_000:
             self._seen.clear()

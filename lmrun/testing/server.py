@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -128,6 +129,11 @@ def _tokenize(engine: Engine, raw: Body, kinds: frozenset[str]) -> dict[str, Any
     return {"count": len(ids), "max_model_len": engine.script.context_length, "tokens": ids, "token_strs": strings}
 
 
+def _say(url: str) -> None:
+    sys.stdout.write(f"listening on {url}/v1\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     """Serve until interrupted."""
     parser = argparse.ArgumentParser(prog="python -m lmrun.testing.server", description=__doc__)
@@ -141,7 +147,7 @@ def main() -> None:
         script = dataclasses.replace(script, latency=options.latency)
     if options.tokenizer:
         save_tokenizer(options.tokenizer)
-    ScriptedServer(script, port=options.port, keep=0).run()
+    ScriptedServer(script, port=options.port, keep=0).run(_say)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import contextlib
 import socket
 import struct
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -43,7 +43,8 @@ class Server:
         self.port = port
         self.counters = Counters(keep)
         self._limiter = Limiter(script.limits)
-        self._ready: threading.Event = threading.Event()
+        self._ready = threading.Event()
+        self._listening: Callable[[str], object] = bool
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._main, name=type(self).__name__, daemon=True)
 
@@ -81,11 +82,17 @@ class Server:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
+        self.close()
 
-    def run(self) -> None:
-        """Serve in this thread until interrupted."""
+    def close(self) -> None:
+        """End the server and all its connections. Safe to call twice."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join()
+
+    def run(self, listening: Callable[[str], object]) -> None:
+        """Serve in this thread until interrupted; ``listening`` is told the address."""
+        self._listening = listening
         with contextlib.suppress(KeyboardInterrupt):
             self._main()
 
@@ -110,6 +117,7 @@ class Server:
             await web.TCPSite(runner, "127.0.0.1", self.port, backlog=4096).start()
             self.port = runner.addresses[0][1]
             self._ready.set()
+            self._listening(self.url)
             await self._stop.wait()
         finally:
             await runner.cleanup()
