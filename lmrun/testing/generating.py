@@ -14,6 +14,7 @@ from lmrun.testing.script import Script
 Body = Mapping[str, Any]
 Finish = Literal["stop", "length"]
 _CACHE_BLOCK = 64
+_UNUSED = Random(0)  # seeding one for every greedy answer takes as long as the answer
 
 
 class Refused(Exception):  # noqa: N818 - an answer of the server, not a fault of the program
@@ -131,7 +132,7 @@ class Engine:
         if planned is not None:
             new = [*self.tokens.encode(planned), self.tokens.end][:n]
         else:
-            random = Random(f"{state.total} {body.get('seed')} {which}") if temperature else Random(0)
+            random = Random(f"{state.total} {body.get('seed')} {which}") if temperature else _UNUSED
             new = self.model.generate(state, n, temperature, random)
         return self._cut(new, stops)
 

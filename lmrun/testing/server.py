@@ -25,7 +25,7 @@ from aiohttp import web
 
 from lmrun.testing import chat, completions, messages
 from lmrun.testing.errors import error, refusal
-from lmrun.testing.faults import edit, refused
+from lmrun.testing.faults import edit, prompt_of, refused
 from lmrun.testing.generating import Body, Engine, Refused
 from lmrun.testing.message_batches import MessageBatches
 from lmrun.testing.openai_batches import OpenAIBatches
@@ -57,6 +57,13 @@ class ScriptedServer(Server):
     def save_tokenizer(self, folder: Path) -> Path:
         """Write the model's ``tokenizer.json`` into a folder; the folder."""
         return save_tokenizer(folder)
+
+    def prompt(self, parsed: Any) -> str:
+        """The text of a request, token ids decoded."""
+        return prompt_of(parsed, self._decode)
+
+    def _decode(self, ids: list[int]) -> str:
+        return self.engine.tokens.decode([i for i in ids if 0 <= i < self.engine.model.size])
 
     async def reply(self, request: web.BaseRequest, body: bytes, kinds: frozenset[str]) -> Reply:
         """What the endpoint answers."""

@@ -217,6 +217,13 @@ def test_faults_keep_to_prompts_and_addresses() -> None:
         assert get(server, "/v1/models").status == 200
 
 
+def test_faults_see_the_text_of_token_ids() -> None:
+    with faulty(Fault("status", when="bad", status=400)) as server:
+        good, bad = (server.engine.tokens.encode(text) for text in ("a good prompt", "a bad prompt"))
+        for prompt, status in ((good, 200), (bad, 400), ([good, bad], 400)):
+            assert ask(server, "/v1/completions", {"model": "tiny", "prompt": prompt}).status == status
+
+
 def test_a_rate_limit_is_kept_and_told() -> None:
     limits = Limits(requests_per_second=0.001)
     with ScriptedServer(Script(limits=limits)) as server:
