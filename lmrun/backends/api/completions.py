@@ -7,34 +7,26 @@ model's tokenizer. Without one, texts are sent, and what belongs to the continua
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 from lmrun.backends import fingerprint as files
-from lmrun.backends.api.alignment import CannotAlign, first_after
-from lmrun.backends.api.call import Asked, Call, Malformed, Ready
-from lmrun.backends.api.logprobs import (
-    Choices,
-    Position,
-    check_tokens,
-    echoed,
-    next_tokens,
-    prompt_logprobs,
-    total,
+from lmrun.backends.api.call import Asked, Call, Ready
+from lmrun.backends.api.completion_replies import (
+    Answered,
+    Choice,
+    Chosen,
+    Joined,
+    Method,
+    Sent,
+    Span,
+    Summed,
+    TextSpan,
 )
-from lmrun.backends.api.openai import (
-    OpenAiWire,
-    among,
-    answer,
-    each,
-    reasoning_delimiters,
-    scored,
-    text_of,
-    with_spent,
-)
+from lmrun.backends.api.logprobs import Choices
+from lmrun.backends.api.openai import OpenAiWire, each, reasoning_delimiters
 from lmrun.backends.api.options import ApiOptions
-from lmrun.backends.api.replies import Spent, choices, divide, finish_reason, share, spent
 from lmrun.backends.base import ModelSpec
 from lmrun.backends.generation import Generation, normalise
 from lmrun.backends.light_tokenizer import load_tokenizer
@@ -43,9 +35,7 @@ from lmrun.backends.source import Source, locate
 from lmrun.backends.templates import delimiters, template_file, template_hash, template_name
 from lmrun.backends.tokenize import Encoder, Prompt, Tokens, Unanswerable, cut_pair, cut_prompt
 from lmrun.errors import BackendError
-from lmrun.requests import Request, Response, ResponseError, canonical_json
-
-Method = Literal["echo", "prompt_logprobs", "next_token"]
+from lmrun.requests import Request, Response, canonical_json
 
 _PATH = "/completions"
 _TOP = 5
@@ -53,24 +43,17 @@ _TOP = 5
 _UNLIMITED = 1 << 40
 
 
-class Sent(NamedTuple):
-    """A prompt as it goes to the server."""
-
-    prompt: str | list[int]
-    count: int
-    """Its tokens, counted or estimated."""
-    dropped: int = 0
-
-
 class CompletionsWire(OpenAiWire):
     """The protocol of ``/completions``."""
 
     def __init__(self, spec: ModelSpec, options: ApiOptions) -> None:
         super().__init__(spec, options)
-        if options.prompts == "tokens" and options.tokenizer is None:
-            raise BackendError(
-                f'model "{spec.name}": prompts = "tokens" needs a tokenizer', hint='tokenizer = "hub id or folder"'
-            )
+        for key, value in (("prompts", "tokens"), ("scoring", "prompt_logprobs")):
+            if getattr(options, key) == value and options.tokenizer is None:
+                raise BackendError(
+                    f'model "{spec.name}": {key} = "{value}" needs the model\'s tokenizer',
+                    hint='tokenizer = "hub id or folder"',
+                )
 
     # -- the tokenizer -------------------------------------------------------------------------------------------------
 
@@ -95,6 +78,9 @@ class CompletionsWire(OpenAiWire):
         if self._source is None:
             return None
         return delimiters(self._source.folder, self.options.reasoning, self.options.chat_template)
+
+    def _delimiters_in(self, text: str) -> Delimiters | None:
+        return self._delimiters or reasoning_delimiters(self.options, text)
 
     def facts(self) -> Mapping[str, Any]:
         """The files of the tokenizer."""
@@ -185,7 +171,7 @@ class CompletionsWire(OpenAiWire):
         joinable = None
         if self.options.batch_prompts > 1:
             joinable = canonical_json({k: v for k, v in body.items() if k != "prompt"})
-        return Call(_PATH, body, owners, read, sent.count, body.get("max_tokens", 1), parts, joinable)
+        return Call(_PATH, body, owners, read, sent.tokens, body.get("max_tokens", 1), parts, joinable)
 
     # -- continuing ----------------------------------------------------------------------------------------------------
 
@@ -193,7 +179,7 @@ class CompletionsWire(OpenAiWire):
         wanted = normalise(one.request.generation)
         prompt = self._rendered(one.request)
         sent = self._prompt(prompt, wanted)
-        read = Answered(self, one.request, wanted, prompt, sent)
+        read = Answered(one.request, wanted, prompt, sent, self._delimiters_in)
         return [self._call((one.position,), sent, self.sampling(wanted, one.request.seed), read)]
 
     def _rendered(self, request: Request) -> Prompt:
@@ -248,8 +234,8 @@ class CompletionsWire(OpenAiWire):
             sent = Sent(self._without_bos(prompt.text + one.request.continuation), len(tokens))
         else:
             sent = Sent(tokens, len(tokens), cut.dropped)
-        span = Span(tokens, len(tokens) - len(pair.continuation))
-        return self._call((one.position,), sent, self._asking(), Summed(self, one.request, doc, span, sent, notes))
+        span = Span(tokens, len(tokens) - len(pair.continuation), self.method)
+        return self._summed(one, sent, span, doc, notes)
 
     def _scored_text(self, one: Asked, doc: Choices, prompt: Prompt) -> Call:
         if not one.request.continuation:
@@ -257,8 +243,7 @@ class CompletionsWire(OpenAiWire):
         text = self._without_bos(prompt.text)
         sent = _estimated(text + one.request.continuation)
         span = TextSpan(text + one.request.continuation, len(text.rstrip()))
-        read = Summed(self, one.request, doc, span, sent, prompt.notes)
-        return self._call((one.position,), sent, self._asking(), read)
+        return self._summed(one, sent, span, doc, prompt.notes)
 
     def _rolling(self, one: Asked) -> Iterator[Call | Ready]:
         text = one.request.continuation
@@ -268,22 +253,29 @@ class CompletionsWire(OpenAiWire):
             return
         doc = Choices(frozenset((text,)))
         if encoder is None or not self._as_tokens:
-            sent = _estimated(text)
-            read = Summed(self, one.request, doc, TextSpan(text, 0), sent, {})
-            yield self._call((one.position,), sent, self._asking(), read)
+            yield self._summed(one, _estimated(text), TextSpan(text, 0), doc)
             return
         windows = encoder.windows(text, self._most_scored - 1)
         for window in windows:
             tokens = [*window.context, *window.predicted]
-            sent = Sent(tokens, len(tokens))
-            read = Summed(self, one.request, doc, Span(tokens, len(window.context)), sent, {})
-            yield self._call((one.position,), sent, self._asking(), read, (len(windows),))
+            span = Span(tokens, len(window.context), self.method)
+            yield self._summed(one, Sent(tokens, len(tokens)), span, doc, parts=(len(windows),))
 
-    def _asking(self) -> dict[str, Any]:
+    def _summed(
+        self,
+        one: Asked,
+        sent: Sent,
+        span: Span | TextSpan,
+        doc: Choices,
+        notes: Mapping[str, Any] | None = None,
+        parts: tuple[int, ...] = (),
+    ) -> Call:
         fields: dict[str, Any] = {"max_tokens": 1, "temperature": 0.0}
-        if self.method == "prompt_logprobs":
-            return {**fields, "prompt_logprobs": 1}
-        return {**fields, "logprobs": 1, "echo": True, **self._ids()}
+        if isinstance(span, Span) and span.method == "prompt_logprobs":
+            fields["prompt_logprobs"] = 1
+        else:
+            fields |= {"logprobs": 1, "echo": True, **self._ids()}
+        return self._call((one.position,), sent, fields, Summed(one.request, doc, span, sent, notes or {}), parts)
 
     def _ids(self) -> dict[str, Any]:
         # Tokens that are parts of a character have no spelling of their own; vLLM can name their ids instead.
@@ -334,135 +326,3 @@ class CompletionsWire(OpenAiWire):
 
 def _estimated(text: str) -> Sent:
     return Sent(text, len(text.encode("utf-8", "surrogatepass")) // 4 + 1)
-
-
-# -- reading -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Joined:
-    """Reads the reply to several prompts."""
-
-    members: tuple[Call, ...]
-
-    def __call__(self, reply: Mapping[str, Any]) -> list[Response]:
-        """The responses of all members."""
-        parts = divide(reply, [call.prompt_tokens for call in self.members])
-        return [r for call, part in zip(self.members, parts, strict=True) for r in call.read(part)]
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """Reads the continuation of a prompt."""
-
-    wire: CompletionsWire
-    request: Request
-    wanted: Generation
-    prompt: Prompt
-    sent: Sent
-
-    def __call__(self, reply: Mapping[str, Any]) -> list[Response]:
-        """The answer."""
-        (choice,) = choices(reply, 1)
-        text = text_of(choice.get("text"))
-        found = self.wire._delimiters or reasoning_delimiters(self.wire.options, text)
-        opened = found is not None and found.opened_by(self.request.context, self.prompt.text)
-        response = answer(text, finish_reason(choice), self.wanted.until, found, opened=opened)
-        response = replace(response, dropped_tokens=self.sent.dropped, notes=self.prompt.notes)
-        return [with_spent(replace(response, prompt_tokens=self.sent.count), spent(reply))]
-
-
-class Span(NamedTuple):
-    """What is scored of a prompt whose tokens are known."""
-
-    tokens: list[int]
-    first: int
-
-    def positions(self, choice: Mapping[str, Any], method: Method, cost: Spent) -> tuple[list[Position], bool]:
-        """The positions that are scored. Raises :class:`Malformed`."""
-        if method == "prompt_logprobs":
-            return prompt_logprobs(choice, self.tokens)[self.first :], False
-        return check_tokens(echoed(choice), self.tokens)[self.first :], False
-
-
-class TextSpan(NamedTuple):
-    """What is scored of a prompt whose tokens are not known: all from ``join`` on."""
-
-    text: str
-    join: int
-
-    def positions(self, choice: Mapping[str, Any], method: Method, cost: Spent) -> tuple[list[Position], bool]:
-        """The positions that are scored, and whether a token spans the join.
-
-        Raises:
-            Malformed: the log-probabilities are not what the protocol says.
-            CannotAlign: where the continuation begins cannot be told.
-        """
-        entries = echoed(choice)
-        # One token was generated; a server may leave it out, and then counts no more tokens than the prompt has.
-        prompt = entries if len(entries) == cost.prompt_tokens else entries[:-1]
-        start = first_after([position.token for position in prompt], self.text, self.join)
-        if start.token == len(prompt):
-            raise CannotAlign("one token spans the join and all of the continuation")
-        if start.token == 0:
-            raise CannotAlign("the first token has no log-probability, for nothing stands before it")
-        return prompt[start.token :], start.spans
-
-
-@dataclass(frozen=True, slots=True)
-class Summed:
-    """Reads the log-probability of a continuation, or of a stretch of text."""
-
-    wire: CompletionsWire
-    request: Request
-    doc: Choices
-    span: Span | TextSpan
-    sent: Sent
-    notes: Mapping[str, Any]
-
-    def __call__(self, reply: Mapping[str, Any]) -> list[Response]:
-        """The score."""
-        (choice,) = choices(reply, 1)
-        cost = spent(reply)
-        try:
-            positions, spans = self.span.positions(choice, self.wire.method, cost)
-        except CannotAlign as error:
-            message = f'{error}; name the model\'s tokenizer in the manifest: tokenizer = "…"'
-            return [Response(error=ResponseError("join_not_found", message))]
-        response = scored(self.request, total(positions), self.doc)
-        notes = {**self.notes, "join": "spans"} if spans else self.notes
-        response = replace(response, dropped_tokens=self.sent.dropped, notes=notes, prompt_tokens=self.sent.count)
-        return [with_spent(response, cost)]
-
-
-class Choice(NamedTuple):
-    """A choice of one token."""
-
-    text: str
-    token: int | None
-    notes: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """Reads the log-probabilities of choices of one token."""
-
-    members: tuple[tuple[Request, Choice], ...]
-    doc: Choices
-    sent: Sent
-
-    def __call__(self, reply: Mapping[str, Any]) -> list[Response]:
-        """The scores."""
-        (choice,) = choices(reply, 1)
-        alternatives = next_tokens(choice)
-        responses = []
-        for (request, wanted), cost in zip(self.members, split_cost(spent(reply), len(self.members)), strict=True):
-            found = among(alternatives, wanted.text, wanted.token)
-            response = found if isinstance(found, Response) else scored(request, found, self.doc)
-            responses.append(with_spent(replace(response, dropped_tokens=self.sent.dropped, notes=wanted.notes), cost))
-        return responses
-
-
-def split_cost(cost: Spent, count: int) -> list[Spent]:
-    """What one call cost, for each of the requests that it answers."""
-    return [Spent(*parts) for parts in zip(*(share(total, [1] * count) for total in cost), strict=True)]

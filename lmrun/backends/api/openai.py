@@ -160,8 +160,8 @@ def among(alternatives: Alternatives, text: str, token: int | None = None) -> Sc
         return Response(
             error=ResponseError(
                 "choice_not_in_top_logprobs",
-                f"{text!r} is not among the {alternatives.count} most likely next tokens, all that the server tells of; "
-                "score by echo or prompt_logprobs (backend = openai-completions), or use a generative variant of the task",
+                f"{text!r} is not among the {alternatives.count} most likely next tokens, which is all that the server "
+                "tells; use openai-completions with echo or prompt_logprobs, or a generative variant of the task",
             )
         )
     return found

@@ -114,3 +114,8 @@ def _usage(part: Spent) -> dict[str, Any]:
         "prompt_tokens_details": {"cached_tokens": part.cached_tokens},
         "completion_tokens_details": {"reasoning_tokens": part.reasoning_tokens},
     }
+
+
+def divide_cost(cost: Spent, count: int) -> list[Spent]:
+    """What one call cost, for each of the requests that it answers."""
+    return [Spent(*parts) for parts in zip(*(share(total, [1] * count) for total in cost), strict=True)]
