@@ -29,9 +29,9 @@ def tokenizer() -> str:
 
 
 @cache
-def engine() -> Engine:
+def engine(context_length: int = 64) -> Engine:
     """The scripted model."""
-    return Engine(Script(context_length=64))
+    return Engine(Script(context_length=context_length))
 
 
 def completions_wire(**options: Any) -> CompletionsWire:
@@ -58,8 +58,9 @@ def sent(wire: Wire, request: Request) -> Call:
 def reply_to(call: Call, kinds: Collection[str] = (), model: Engine | None = None) -> dict[str, Any]:
     """What the scripted model answers."""
     endpoint = chat.answer if call.path == "/chat/completions" else completions.answer
+    model = model or engine(4096 if call.path == "/chat/completions" else 64)
     body = json.loads(json.dumps(call.body))
-    reply: dict[str, Any] = json.loads(json.dumps(endpoint(model or engine(), body, frozenset(kinds))))
+    reply: dict[str, Any] = json.loads(json.dumps(endpoint(model, body, frozenset(kinds))))
     return reply
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +27,11 @@ from tests.backends.api.asking import ask, calls, completions_wire, engine, repl
 
 WORDS = ["The", " answer", " is", " Paris", " 17", ".", "\n", " ", "  ", "Question", "é", " ☃", "\U0001f600", "x", " A"]
 texts = st.lists(st.sampled_from(WORDS), min_size=1, max_size=8).map("".join)
-APPROX = {"rel": 1e-9, "abs": 1e-9}
+
+
+def about(value: float | None) -> Any:
+    """Equal but for rounding."""
+    return pytest.approx(value, rel=1e-9, abs=1e-9)
 
 
 def with_tokens(method: str = "auto", **options: Any) -> CompletionsWire:
@@ -45,10 +50,10 @@ class TestScores:
     @given(context=texts, continuation=texts, method=st.sampled_from(["echo", "prompt_logprobs"]))
     def test_tokens_are_those_of_the_encoder(self, context: str, continuation: str, method: str) -> None:
         request = Request("loglikelihood", context, continuation)
-        pair = Encoder(LightTokenizer(__import__("pathlib").Path(tokenizer()))).pair(context, continuation)
+        pair = Encoder(LightTokenizer(Path(tokenizer()))).pair(context, continuation)
         (response,) = ask(with_tokens(method), [request])
         expected = truth([*pair.context, *pair.continuation], len(pair.context))
-        assert response.logprob == pytest.approx(expected[0], **APPROX)
+        assert response.logprob == about(expected[0])
         assert response.is_greedy == expected[1]
         assert response.notes == ({} if pair.join == "joint" else {"join": pair.join})
 
@@ -63,10 +68,10 @@ class TestScores:
         by_method = [ask(with_tokens(m), requests) for m in ("echo", "prompt_logprobs")]
         nexts = ask(with_tokens("next_token"), requests)
         for *others, nearest in zip(*by_method, nexts, strict=True):
-            assert others[0].logprob == pytest.approx(others[1].logprob, **APPROX)
+            assert others[0].logprob == about(others[1].logprob)
             assert others[0].is_greedy == others[1].is_greedy
             if nearest.error is None:
-                assert nearest.logprob == pytest.approx(others[0].logprob, **APPROX)
+                assert nearest.logprob == about(others[0].logprob)
                 assert nearest.is_greedy == others[0].is_greedy
 
     @settings(deadline=None, max_examples=200)
@@ -81,7 +86,7 @@ class TestScores:
         assert by_text.is_greedy is not None
         joint = not by_tokens.notes and not by_text.notes
         if joint and context.strip():  # else the prefix token is no part of the text
-            assert by_text.logprob == pytest.approx(by_tokens.logprob, **APPROX)
+            assert by_text.logprob == about(by_tokens.logprob)
 
     @staticmethod
     def _text_wire(known: bool) -> CompletionsWire:
@@ -90,7 +95,7 @@ class TestScores:
     def test_text_is_scored_from_its_join_on(self) -> None:
         (response,) = ask(completions_wire(), choice_of("The answer is ", "Paris."))
         ids = engine().tokens.encode("The answer is Paris.")
-        assert response.logprob == pytest.approx(truth(ids, 3)[0], **APPROX)
+        assert response.logprob == about(truth(ids, 3)[0])
         assert response.prompt_tokens == len(ids)
 
     def test_text_without_a_context_needs_a_tokenizer(self) -> None:
@@ -102,7 +107,7 @@ class TestScores:
     def test_an_empty_context_is_the_prefix_token(self) -> None:
         (response,) = ask(with_tokens(), choice_of("", "The answer"))
         ids = [engine().tokens.end, *engine().tokens.encode("The answer")]
-        assert response.logprob == pytest.approx(truth(ids, 1)[0], **APPROX)
+        assert response.logprob == about(truth(ids, 1)[0])
 
     def test_a_long_context_is_cut_on_the_left_and_counted(self) -> None:
         (response,) = ask(with_tokens(), choice_of(" and" * 100, " Paris"))
@@ -133,7 +138,7 @@ class TestRolling:
         assert encoder is not None
         windows = encoder.windows(text, 62)
         expected = sum(truth([*w.context, *w.predicted], len(w.context))[0] for w in windows)
-        assert response.logprob == pytest.approx(expected, **APPROX)
+        assert response.logprob == about(expected)
 
     def test_every_window_says_how_many_there_are(self) -> None:
         made = calls(with_tokens(), [Request("loglikelihood_rolling", continuation=" and" * 100)])
@@ -173,11 +178,12 @@ class TestNextToken:
 
     def test_auto_takes_it_only_where_nothing_else_is_right(self) -> None:
         wire = with_tokens()
-        assert wire.method == "prompt_logprobs"
+        found = [str(wire.method)]
         wire.found.prompt_logprobs = False
-        assert wire.method == "echo"
+        found.append(wire.method)
         wire.found.echo = False
-        assert wire.method == "next_token"
+        found.append(wire.method)
+        assert found == ["prompt_logprobs", "echo", "next_token"]
 
 
 class TestGeneration:
@@ -287,7 +293,9 @@ class TestBatches:
     ) -> None:
         wire = with_tokens("echo", batch_prompts=8) if known else completions_wire(batch_prompts=8)
         requests = [
-            Request("generate_until", r.context + r.continuation, generation={"max_gen_toks": 5}) if generated else r
+            Request("generate_until", f"{r.context}{r.continuation}", generation={"max_gen_toks": 5})
+            if generated
+            else r
             for r in self.REQUESTS
         ]
         single = [_call for r in requests for _call in calls(wire, [r])]
@@ -359,7 +367,7 @@ class TestFalseScores:
     @pytest.mark.parametrize("known", [True, False])
     def test_all_zeros_are_no_score(self, known: bool) -> None:
         wire = with_tokens("echo") if known else completions_wire()
-        responses = []
+        responses: list[Response] = []
         for call in calls(wire, choice_of("The answer is", " Paris", " London", " 17")):
             assert isinstance(call, Call)
             reply = reply_to(call)
