@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import TextIO
 
-from lmrun.display.format import duration, safe
+from lmrun.display.format import duration, safe, spending
 from lmrun.engine.progress import JobProgress, Snapshot
 
 HEARTBEAT = 5.0
@@ -74,6 +74,8 @@ def _status_line(snapshot: Snapshot) -> str:
         (snapshot.eta if snapshot.phase == "answering" else None, lambda v: f"ETA {duration(v)}"),
     ]
     parts.extend(show(value) for value, show in extra if value is not None)
+    if snapshot.tokens:
+        parts.append(spending(snapshot.usd, snapshot.tokens))
     if snapshot.since >= STALL:
         parts.append(f"nothing new for {duration(snapshot.since)}")
     return " · ".join(parts)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 
-from lmrun.display.format import duration, number, share
+from lmrun.display.format import count, dollars, duration, number, share, spending
 from lmrun.display.table import Column, Style, Table
 from lmrun.engine.results import ResultRow, SubsetScore, flags, result_rows
+from lmrun.engine.usage import usage_as_json, usage_by_model
 from lmrun.store.reader import RunReader
 
 _COLUMNS = (
@@ -121,6 +123,7 @@ def closing_words(reader: RunReader) -> str:
             f"{skipped:,} samples were left out because their prompts did not fit; scores are of the others: "
             f"lmrun show {reader.run.path} --truncated"
         )
+    lines.extend(_spent(reader))
     took = info["finished"] - info["created"] if "finished" in info and "created" in info else None
     lines.append(f"{info.get('status', '?')}{f' in {duration(took)}' if took else ''}: {reader.run.path}")
     if any(job.n_scored for job in jobs):
@@ -128,11 +131,32 @@ def closing_words(reader: RunReader) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _spent(reader: RunReader) -> Iterator[str]:
+    """What each model took that is paid for."""
+    for name, usage in usage_by_model(reader).items():
+        tokens = usage.tokens
+        if not (usage.paid and tokens.total):
+            continue
+        cached = f" ({count(tokens.cached)} of them cached)" if tokens.cached else ""
+        reasoning = f" ({count(tokens.reasoning)} of them reasoning)" if tokens.reasoning else ""
+        cost = "no price known" if usage.usd is None else f"{dollars(usage.usd)} USD"
+        prompts = f"{count(tokens.input)} prompt tokens{cached}"
+        yield f"{name}: {cost} for {prompts} and {count(tokens.output)} new{reasoning}"
+
+
 def interrupted_words(reader: RunReader, name: str) -> str:
     """What is safe, where it is, and how to go on."""
-    jobs = reader.jobs()
+    jobs, info = reader.jobs(), reader.info()
     scored = sum(job.status == "scored" for job in jobs)
     answers = sum(job.requests for job in jobs)
+    if key := info.get("stopped"):
+        usages = usage_by_model(reader).values()
+        spent = spending(sum(usage.usd or 0.0 for usage in usages), sum(usage.tokens.total for usage in usages))
+        return (
+            f"stopped at {key} = {info[key]:,}: {spent} spent, {reader.unanswered():,} requests left to ask; "
+            f"{answers:,} answers kept, {scored} of {len(jobs)} jobs scored: {reader.run.path}\n"
+            f"raise {key} and run the same command again: lmrun batch {name}\n"
+        )
     return (
         f"interrupted with {answers:,} answers kept, {scored} of {len(jobs)} jobs scored: {reader.run.path}\n"
         f"resume with the same command: lmrun batch {name}\n"
@@ -149,6 +173,7 @@ def results_json(reader: RunReader, exit_code: int | None = None) -> str:
             "path": str(reader.run.path),
             "exit_code": exit_code,
             "status": reader.info().get("status"),
+            "usage": {name: usage_as_json(usage) for name, usage in usage_by_model(reader).items()},
             "results": rows,
         },
         default=str,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from lmrun.backends.base import Backend, Chunk
+from lmrun.engine.budget import Budget
 from lmrun.engine.gauges import Gauges
 from lmrun.engine.progress import Tracker
 from lmrun.requests import Request, Response
@@ -35,6 +36,7 @@ class Answerer:
     tracker: Tracker
     log: RunLog
     gauges: Gauges
+    budget: Budget
 
     def look_up(self, job: JobAddress) -> None:
         """Copy what the cache knows of this job into the run, in bulk, and mark the look-up as done."""
@@ -76,7 +78,8 @@ class Answerer:
         answered = frozenset(i for i, (_, _, done) in enumerate(work) if done)
         if len(answered) == len(work):
             return
-        for chunk in backend().run(requests, answered):
+        guard = self.budget.guard(job.model)
+        for chunk in guard.chunks(lambda: backend().run(requests, answered), len(work) - len(answered)):
             self._keep(job, work, chunk)
 
     def _remember(self, job: JobAddress, kind: str, answers: Sequence[tuple[str, Response]]) -> None:
@@ -100,4 +103,5 @@ class Answerer:
         for error in errors[:1]:
             self.log.write("warning", "request failed", model=job.model, job=job.label, kind=error.kind, n=len(errors))
         self.gauges.sample()
+        self.tracker.spend(*self.budget.spent())
         self.tracker.answered(job.model, job.label, [work[i][1] for i, _ in chunk], len(errors))

@@ -15,11 +15,13 @@ from typing import Any
 
 from lmrun.backends.base import Backend
 from lmrun.engine.answer import Answerer, JobAddress
+from lmrun.engine.budget import Budget, BudgetSpent
 from lmrun.engine.environment import environment
 from lmrun.engine.gauges import Gauges
 from lmrun.engine.logs import backend_log
 from lmrun.engine.open import OpenRun, open_run
 from lmrun.engine.plan import Plan, PlannedJob, PlannedModel
+from lmrun.engine.prices import Prices, require_prices
 from lmrun.engine.progress import JobProgress, Tracker
 from lmrun.engine.render import JobRenderer, render_job
 from lmrun.engine.results import headline, remarks, write_results
@@ -54,25 +56,32 @@ def execute(plan: Plan, *, cache: Path | None, fresh: bool, tracker: Tracker) ->
     """Run a plan to its end, or continue it.
 
     Raises:
+        ManifestError: if there is a budget in dollars, and a price is missing.
         RunError: if the run is held by another process.
         StoreError: if the cache or the run directory cannot be used.
     """
+    run = plan.manifest.run
+    tables = Prices.open(run.prices)
+    prices = {model.spec.name: tables.of(model.spec) for model in plan.models}
+    require_prices(plan.manifest, prices)
     identity = manifest_hash(plan.manifest)
-    opened = open_run(plan.manifest.run.runs_dir, plan.manifest.name, identity, plan.hash, fresh=fresh)
+    opened = open_run(run.runs_dir, plan.manifest.name, identity, plan.hash, fresh=fresh)
     if opened.note:
         tracker.note(opened.note)
     with opened.lock, _stores(opened.directory, cache) as (store, cache_file, log):
-        engine = _Engine(
-            plan, opened, store, Answerer(store, cache_file, tracker, log, Gauges(store.gauge)), tracker, log
-        )
-        store.set_info(status="running", pid=os.getpid(), host=socket.gethostname())
+        budget = Budget.of(run.budget_usd, run.budget_tokens, prices, store.tokens())
+        answerer = Answerer(store, cache_file, tracker, log, Gauges(store.gauge), budget)
+        engine = _Engine(plan, opened, store, answerer, tracker, log)
+        store.set_info(status="running", pid=os.getpid(), host=socket.gethostname(), **budget.facts())
+        tracker.spend(*budget.spent())
         log.write("info", "resumed" if opened.resumed else "started", pid=os.getpid())
         try:
             code = engine.run()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, BudgetSpent) as stop:
+            stopped = stop.key if isinstance(stop, BudgetSpent) else None
             tracker.phase("interrupted")
-            store.set_info(status="interrupted", finished=time.time())
-            log.write("warning", "interrupted")
+            store.set_info(status="interrupted", finished=time.time(), stopped=stopped)
+            log.write("warning", "interrupted", stopped=stopped)
             return Outcome(opened.directory, ExitCode.INTERRUPTED)
         status = "complete" if code is ExitCode.COMPLETE else "incomplete"
         store.set_info(status=status, finished=time.time())

@@ -74,6 +74,17 @@ class Cache:
                 with suppress(ValueError, TypeError):  # a damaged entry is asked again; `verify` names it
                     yield key, response_from_json(json.loads(body))
 
+    def known(self, keys: Sequence[str]) -> set[str]:
+        """Which of ``keys`` have an answer."""
+        found: set[str] = set()
+        for start in range(0, len(keys), _LOOKUP):
+            rows = self._db.execute(
+                "SELECT key FROM responses WHERE key IN (SELECT value FROM json_each(?)) AND json_valid(response)",
+                (json.dumps(keys[start : start + _LOOKUP]),),
+            )
+            found.update(row[0] for row in rows)
+        return found
+
     def put(self, fingerprint: str, kind: str, answers: Iterable[tuple[str, Response]]) -> None:
         """Store answers in one transaction; those with an error are left out."""
         now = time.time()

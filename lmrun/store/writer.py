@@ -31,10 +31,12 @@ from lmrun.store.records import (
     SampleRecord,
     Source,
     Subset,
+    Tokens,
 )
 from lmrun.store.rows import extraction_counts, metric_records, metric_row, request_from_row, to_json
 from lmrun.store.runs import RunDirectory
 from lmrun.store.schema import MIGRATIONS
+from lmrun.store.usage import tokens_by_model
 
 _PAGE = 500
 """Samples read at a time."""
@@ -269,6 +271,10 @@ class RunStore:
         )
         for row in rows:
             yield row["key"], row["kind"], response_from_json(json.loads(row["response"]))
+
+    def tokens(self) -> dict[str, Tokens]:
+        """By model, the tokens of what this run asked; what the cache answered took none."""
+        return tokens_by_model(self._db)
 
     def count_hits(self, job_id: int) -> int:
         """How many answers the cache gave to this job."""
