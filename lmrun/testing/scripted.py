@@ -57,7 +57,7 @@ class ScriptedOptions:
     streaming: bool = False
     """Work on the requests of all jobs at once, as a server does."""
     in_flight: int = 32
-    """Streaming: requests that are worked on at once; the newest are answered first."""
+    """Streaming: requests that are worked on at once; the newest and the oldest are answered in turn."""
     refuse: Sequence[str] = ()
     """Streaming: kinds of requests that :meth:`StreamingScriptedBackend.check` finds that it cannot answer."""
     die_after: int = 0
@@ -161,6 +161,7 @@ class StreamingScriptedBackend(ScriptedBackend):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__(spec)
         self._open: list[tuple[int, Request]] = []
+        self._newest = False
         self._facts: dict[str, int] = {}
 
     def check(self, needs: Needs) -> None:
@@ -205,8 +206,11 @@ class StreamingScriptedBackend(ScriptedBackend):
 
     def _answers(self) -> Chunk:
         time.sleep(self._options.latency_ms / 1000)
-        chunk = [(position, self.answer(request)) for position, request in self._open[-self._options.chunk :]]
-        del self._open[-self._options.chunk :]
+        size = self._options.chunk
+        self._newest = not self._newest
+        chosen = slice(-size, None) if self._newest else slice(size)
+        chunk = [(position, self.answer(request)) for position, request in self._open[chosen]]
+        del self._open[chosen]
         return chunk
 
     def _drain(self) -> Iterator[Chunk]:
