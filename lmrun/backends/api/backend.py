@@ -86,7 +86,7 @@ class ApiBackend:
         key = os.environ.get(name, "").strip() if name else None
         if name and not key:
             raise BackendError(
-                f'model "{self._spec.name}": the environment variable {name} is not set, and {self._base_url} wants a key',
+                f'model "{self._spec.name}": the environment variable {name} is not set; it holds the key',
                 hint=f"export {name}=…, or name another variable as api_key_env",
             )
         return key
