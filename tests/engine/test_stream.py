@@ -221,7 +221,7 @@ def test_an_interrupt_drains_what_is_in_flight(world: World, monkeypatch: pytest
     in_flight = reader.info()["in_flight"]
     kept = sum(job.requests for job in reader.jobs())
     reader.close()
-    assert in_flight["abandoned"] == 0 and in_flight["drained"] > 0
+    assert in_flight.keys() == {"drained"}
     assert kept == len(world.calls()) == 12 + in_flight["drained"]
     second = world.run(manifest)
     assert complete(second) and second.directory == first.directory
