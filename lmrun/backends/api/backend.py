@@ -86,7 +86,7 @@ class ApiBackend:
         key = os.environ.get(name, "").strip() if name else None
         if name and not key:
             raise BackendError(
-                f'model "{self._spec.name}": the environment variable {name} is not set, and {self._base_url} wants a key',
+                f'model "{self._spec.name}": the environment variable {name} is not set; it holds the key',
                 hint=f"export {name}=…, or name another variable as api_key_env",
             )
         return key
@@ -105,11 +105,11 @@ class ApiBackend:
 
     def check(self, needs: Needs) -> None:
         """Find out whether the server can answer such requests. Raises :class:`~lmrun.errors.BackendError`."""
-        self._ask(self._wire.check(needs, self._ready.post))
+        self._ask(self._wire.check(needs, self._ready))
 
     def capabilities(self) -> Sequence[Capability]:
         """All that can be found out about the server."""
-        return self._ask(self._wire.capabilities(self._ready.post))
+        return self._ask(self._wire.capabilities(self._ready))
 
     def _ask(self, question: Coroutine[Any, Any, T]) -> T:
         assert self._thread is not None
