@@ -44,7 +44,15 @@ def answers(factory: Any, server: Server, requests: list[Request], **options: An
 
 @pytest.mark.parametrize("batch", [1, 8])
 def test_completions(server: Server, batch: int) -> None:
-    found = answers(completions_backend, server, COMPLETIONS, tokenizer=tokenizer(), max_length=24, batch_prompts=batch)
+    found = answers(
+        completions_backend,
+        server,
+        COMPLETIONS,
+        tokenizer=tokenizer(),
+        prompts="tokens",
+        max_length=24,
+        batch_prompts=batch,
+    )
     ids = engine().tokens.encode("The answer is Paris")
     assert found[0].logprob == about(truth(ids, 3)[0])
     assert found[3].error is not None

@@ -67,7 +67,8 @@ def test_scores(
 @pytest.mark.parametrize("kind", make.TOKENIZERS)
 def test_prompts(load: Callable[..., HfBackend], folders: Callable[..., Path], kind: str) -> None:
     backend = load("llama", kind, chat_template=make.CHAT_TEMPLATE)
-    wire = completions_wire(tokenizer=str(folders("llama", kind, chat_template=make.CHAT_TEMPLATE)), max_length=128)
+    folder = str(folders("llama", kind, chat_template=make.CHAT_TEMPLATE))
+    wire = completions_wire(tokenizer=folder, prompts="tokens", max_length=128)
     contexts: list[Context] = ["", "the cat ", " sat" * 200, (Message("system", "Be."), Message("user", "one two "))]
     for context in contexts:
         request = Request("generate_until", context, generation={"max_gen_toks": 20})
