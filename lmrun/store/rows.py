@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
+from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
-from lmrun.requests import Request, context_from_json
+import orjson
+
+from lmrun.requests import Request, RequestKind, Response, context_from_json, response_as_json, response_from_json
 from lmrun.store.records import MetricRecord
 
 
@@ -20,17 +26,52 @@ def to_json(value: Any) -> str:
     return text
 
 
+def json_value(text: str) -> Any:
+    """The value of stored JSON text."""
+    try:
+        return orjson.loads(text)
+    except ValueError:  # infinities and nan, which strict JSON does not know
+        return json.loads(text)
+
+
+def response_text(response: Response) -> str:
+    """A response as the stores hold it."""
+    # orjson would make null of an infinity, and refuses half a surrogate pair.
+    if response.logprob is None or math.isfinite(response.logprob):
+        try:
+            return orjson.dumps(response_as_json(response)).decode()
+        except TypeError:
+            pass
+    return to_json(response_as_json(response))
+
+
+def response_value(text: str) -> Response:
+    """Inverse of :func:`response_text`. Raises ValueError or TypeError for what is no response."""
+    return response_from_json(json_value(text))
+
+
+REQUEST_COLUMNS = "r.kind, r.is_chat, t.body, r.continuation, r.generation, r.repeat, r.seed"
+"""Of ``requests`` as ``r`` and its context in ``texts`` as ``t``: what :func:`request_of` takes."""
+
+
+def request_of(
+    kind: RequestKind, is_chat: int, body: str | None, continuation: str, generation: str, repeat: int, seed: int | None
+) -> Request:
+    """A stored request."""
+    context = context_from_json(json_value(body or "[]")) if is_chat else body or ""
+    return Request(kind, context, continuation, _generation(generation), repeat, seed)
+
+
+@lru_cache(maxsize=256)
+def _generation(text: str) -> Mapping[str, Any]:
+    """Generation parameters: the same for all requests of a job, so that they are read and held once."""
+    return MappingProxyType(json_value(text))
+
+
 def request_from_row(row: sqlite3.Row) -> Request:
-    """A stored request; the row has the columns of ``requests`` and ``body``, its context."""
-    body = row["body"] or ""
-    return Request(
-        kind=row["kind"],
-        context=context_from_json(json.loads(body)) if row["is_chat"] else body,
-        continuation=row["continuation"],
-        generation=json.loads(row["generation"]),
-        sample_index=row["repeat"],
-        seed=row["seed"],
-    )
+    """The request in a row that has the columns of ``requests`` and ``body``, its context."""
+    names = ("kind", "is_chat", "body", "continuation", "generation", "repeat", "seed")
+    return request_of(*(row[name] for name in names))
 
 
 def metric_records(db: sqlite3.Connection, job_id: int) -> list[MetricRecord]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from lmrun.backends.base import Capability, Needs
 from lmrun.requests import Request, Response
+
+if TYPE_CHECKING:
+    from lmrun.backends.api.dialect import Dialect
 
 
 class Asked(NamedTuple):
@@ -43,12 +46,26 @@ class Call:
     """Put into every response."""
 
 
+class Ready(NamedTuple):
+    """An answer that needs no call: an empty text, or a request among others that cannot be asked."""
+
+    position: int
+    response: Response
+
+
 class Malformed(Exception):  # noqa: N818 - the state of a reply, not a fault of the program
     """A reply that does not hold what the protocol promises; it is asked again."""
 
 
 class Post(Protocol):
     """Sends one body to the server and gives back the reply, with retries, the dialect and the time-outs applied."""
+
+    dialect: Dialect
+    """What is known of the server, and what it has taught."""
+
+    async def get(self, path: str) -> Any:
+        """A page of the server as JSON or text, asked once. Raises :class:`~lmrun.backends.api.failures.Failed`."""
+        ...
 
     async def __call__(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """The reply as JSON. Raises :class:`~lmrun.backends.api.failures.Failed`."""
@@ -79,11 +96,11 @@ class Wire(Protocol):
         """All that can be found out."""
         ...
 
-    def calls(self, asked: Sequence[Asked]) -> Iterator[Call]:
+    def calls(self, asked: Sequence[Asked]) -> Iterator[Call | Ready]:
         """Calls for requests that follow each other and share kind and context (the choices of a doc).
 
         Raises:
-            Unanswerable: none of them can be asked.
+            Unanswerable: none of them can be asked; raised before the first call is given.
         """
         ...
 
