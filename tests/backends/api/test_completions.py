@@ -258,11 +258,11 @@ class TestChats:
     def test_messages_go_through_the_template(self, folders: Callable[..., Any]) -> None:
         folder = folders("llama", "bytes-bos", chat_template="{{ bos_token }}" + make.CHAT_TEMPLATE)
         request = Request("generate_until", (Message("user", "the cat"),))
-        wire = completions_wire(tokenizer=str(folder))
+        wire = completions_wire(tokenizer=str(folder), prompts="tokens")
         ids = sent(wire, request).body["prompt"]
         assert wire.encoder is not None
         assert wire.encoder.tokenizer.decode(ids) == "<|begin|><|user|>the cat\n<|assistant|>"
-        text = completions_wire(tokenizer=str(folder), prompts="text")
+        text = completions_wire(tokenizer=str(folder))
         assert sent(text, request).body["prompt"] == "<|user|>the cat\n<|assistant|>"
 
     def test_messages_without_a_template_are_an_error(self) -> None:
