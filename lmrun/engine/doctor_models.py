@@ -70,6 +70,7 @@ def _shape(requests: Sequence[Request]) -> Shape:
         messages=bool(chats),
         text=len(chats) < len(requests),
         prefill=any(chat and chat[-1].role == "assistant" for chat in chats),
+        phrases=any(r.kind == "loglikelihood" and " " in r.continuation.strip(" ") for r in requests),
         generations=[dict(request.generation) for request in requests],
     )
 

@@ -36,6 +36,7 @@ def needs_of_shape(shape: Shape) -> Needs:
         text=shape.text,
         prefill=shape.prefill,
         sampled=any(generation.sample for generation in wanted),
+        phrases=shape.phrases,
         most_stops=max((len(generation.until) for generation in wanted), default=0),
     )
 
