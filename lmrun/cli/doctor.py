@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def doctor(
     manifest: Annotated[
-        str | None, typer.Argument(metavar="[MANIFEST]", help="Look at its models in place of the machine.")
+        str | None, typer.Argument(metavar="MANIFEST", help="Look at its models in place of the machine.")
     ] = None,
     json: options.Json = False,
     runs_dir: options.RunsDir = None,
