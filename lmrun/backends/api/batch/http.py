@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from lmrun.backends.api import failures
 from lmrun.backends.api.failures import Failed
 from lmrun.backends.api.options import ApiOptions
 from lmrun.backends.api.retry import Course, again
-from lmrun.backends.api.transport import Address, failed_reply, join_url, proxy_for, without_secrets
+from lmrun.backends.api.transport import Address, failed_reply, proxy_for
 
 T = TypeVar("T")
 _PIECE = 2**20
@@ -72,13 +72,14 @@ class BatchHttp:
             try:
                 return await attempt()
             except Failed as failed:
-                await asyncio.sleep(failed.pause)
+                await asyncio.sleep(failed.pause)  # here no other request is held back by it
                 raise
 
         try:
             return await one()
         except Failed as failed:
-            return await again(failed, one, Course(self._retry), asyncio.sleep)
+            answer, _ = await again(failed, one, Course(self._retry), asyncio.sleep)
+            return answer
 
     async def _json(
         self,
@@ -88,16 +89,16 @@ class BatchHttp:
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Mapping[str, Any]:
-        url = join_url(self._address, path).update_query(query or {})
+        url = self._address.url(path).update_query(query or {})
         try:
             async with self._session.request(
                 method, url, data=data() if data else None, headers=headers, allow_redirects=False, proxy=self._proxy
             ) as response:
                 raw = await response.read()
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
-            raise self._clean(failures.of_exception(error)) from None
+            raise self._lost(error) from None
         if response.status >= 300:
-            raise self._clean(failed_reply(response, raw))
+            raise self._refused(response, raw)
         try:
             reply = orjson.loads(raw)
         except orjson.JSONDecodeError:
@@ -106,16 +107,22 @@ class BatchHttp:
             raise failures.malformed(f"not a JSON object, but a {type(reply).__name__}")
         return reply
 
-    async def _pieces(self, path: str) -> Any:
+    async def _pieces(self, path: str) -> AsyncIterator[bytes]:
+        url = self._address.url(path)
         try:
-            # The provider may hand a file over to a store elsewhere; the client leaves the key out there.
-            async with self._session.get(join_url(self._address, path), proxy=self._proxy) as response:
+            # No redirects: the key would go wherever they lead.
+            async with self._session.get(url, allow_redirects=False, proxy=self._proxy) as response:
                 if response.status >= 300:
-                    raise self._clean(failed_reply(response, await response.read()))
+                    raise self._refused(response, await response.read())
                 async for piece in response.content.iter_chunked(_PIECE):
                     yield piece
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
-            raise self._clean(failures.of_exception(error)) from None
+            raise self._lost(error) from None
 
-    def _clean(self, failed: Failed) -> Failed:
-        return without_secrets(failed, self._address)
+    def _lost(self, error: Exception) -> Failed:
+        failed = failures.of_exception(error)
+        failed.message = self._address.without_secrets(failed.message)
+        return failed
+
+    def _refused(self, response: aiohttp.ClientResponse, raw: bytes) -> Failed:
+        return failed_reply(response, self._address.without_secrets(raw.decode("utf-8", "replace")).encode())

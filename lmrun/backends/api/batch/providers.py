@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -14,7 +14,8 @@ from lmrun.backends.api import failures
 from lmrun.backends.api.batch.http import BatchHttp
 from lmrun.backends.api.batch.state import Batch
 from lmrun.backends.api.failures import Failed
-from lmrun.backends.api.transport import encode
+from lmrun.backends.api.options import ApiOptions
+from lmrun.backends.api.transport import Address, encode
 
 _SKEW = 300
 """Seconds that the clocks of this machine and of the provider may differ."""
@@ -218,13 +219,14 @@ class AnthropicBatches:
         if kind in ("expired", "canceled"):
             return line["custom_id"], expired() if kind == "expired" else canceled()
         error = result.get("error") or {}
-        named = (error.get("error") or error).get("type")
+        named = str((error.get("error") or error).get("type"))
         return line["custom_id"], failures.of_status(self._STATUS.get(named, 500), encode(error))
 
 
-def provider_of(backend: str) -> Callable[[BatchHttp], Provider]:
-    """The batch API that belongs to a backend."""
-    return AnthropicBatches if backend == "anthropic" else OpenAIBatches
+def connected(backend: str, address: Address, options: ApiOptions) -> tuple[BatchHttp, Provider]:
+    """A session with the batch API that belongs to a backend; to be called inside the loop."""
+    http = BatchHttp(address, options)
+    return http, AnthropicBatches(http) if backend == "anthropic" else OpenAIBatches(http)
 
 
 def expired() -> Failed:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +26,7 @@ from lmrun.backends.api.loop import LoopThread
 from lmrun.backends.api.options import ApiOptions
 from lmrun.backends.api.pump import IDLE, Gone, answers_of
 from lmrun.backends.api.sender import read_reply
-from lmrun.backends.base import Chunk
+from lmrun.backends.base import Chunk, Usage
 from lmrun.errors import BackendError
 from lmrun.requests import Request, Response, canonical_json
 
@@ -92,7 +93,7 @@ class BatchPump:
         self._hold, self._patience = 0.0, FIRST_HOLD
         self._pending: Future[Any] | None = None
         self._submitting = False
-        self.phase = ""
+        self._phase = ""
 
     def stream(self, requests: Iterator[tuple[int, Request]]) -> Iterator[Chunk]:
         """Answers as batches end; see :meth:`~lmrun.backends.base.StreamingBackend.stream`. Raises :class:`Gone`."""
@@ -111,6 +112,11 @@ class BatchPump:
             raise Gone(failed) from failed
         finally:
             self._end()
+
+    def usage(self) -> Usage:
+        """How far the batches are."""
+        waiting = sum(len(watched.batch.custom_ids) for watched in self._watched.copy().values())
+        return Usage(phase=self._phase, facts={"batches": len(self._watched), "at_provider": waiting})
 
     # -- reading and submitting ----------------------------------------------------------------------------------------
 
@@ -236,9 +242,10 @@ class BatchPump:
     def _unseen(self, batch: Batch, failed: Failed) -> None:
         """A batch at the provider is paid for: no weather on the way to it is a reason to give it up."""
         if failed.status == 404:
+            file = self._folder.state(batch.name)
             raise BackendError(
                 f"the provider does not know the batch {batch.id}, in which {len(batch.custom_ids):,} requests are",
-                hint=f"use the key it was submitted with; to submit them again, delete {self._folder.state(batch.name)}",
+                hint=f"use the key it was submitted with; to submit its requests again, delete {file}",
             ) from failed
         if not failed.retryable:
             raise failed
@@ -248,9 +255,9 @@ class BatchPump:
         total = sum(len(watched.batch.custom_ids) for watched in self._watched.values())
         done = sum(watched.done for watched in self._watched.values())
         count = len(self._watched)
-        self.phase = f"{count} batch{'es' * (count != 1)} at the provider: {done:,} of {total:,} requests done"
+        self._phase = f"{count} batch{'es' * (count != 1)} at the provider: {done:,} of {total:,} requests done"
         if self._ready:
-            self.phase += f"; {len(self._ready)} held back until the provider takes more"
+            self._phase += f"; {len(self._ready)} held back until the provider takes more"
 
     # -- answers -------------------------------------------------------------------------------------------------------
 
@@ -308,7 +315,7 @@ class BatchPump:
         if isinstance(outcome, Failed):
             raise outcome
         waiting = self._waiting[custom_id]
-        read = [read_reply(lambda reply, item=item: answers_of(item.call, reply), outcome) for item in waiting.items]
+        read = [read_reply(partial(answers_of, item.call), outcome) for item in waiting.items]
         notes = {**waiting.notes, "batch": batch.id}
         for item, responses in zip(waiting.items, read, strict=True):
             told = [annotated(response, waiting.attempts, item.call.notes, notes) for response in responses]
