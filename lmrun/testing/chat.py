@@ -52,7 +52,7 @@ def answer(engine: Engine, raw: Body, kinds: Kinds = ()) -> dict[str, Any]:
     drawn = [engine.generate(ids, room - len(thought), body, stops, which) for which in range(n)]
     n_new = sum(len(thought) + len(generated.ids) for generated in drawn)
     reply = {
-        "id": f"chatcmpl-{engine.model.after(ids).total:016x}",
+        "id": f"chatcmpl-{next(engine.numbers)}",
         "object": "chat.completion",
         "created": int(time.time()),
         "model": body["model"],

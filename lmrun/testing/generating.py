@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from random import Random
 from typing import Any, Literal
 
@@ -42,6 +43,8 @@ class Engine:
         self.script = script
         self.model = Model(script.salt)
         self.tokens = self.model.tokens
+        self.numbers = count(1)
+        """For ids of answers, files and batches."""
         self._seen: set[int] = set()
 
     def read(self, body: Body) -> dict[str, Any]:
