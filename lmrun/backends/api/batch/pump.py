@@ -58,8 +58,8 @@ class _Watched:
     """A batch at the provider."""
 
     batch: Batch
+    interval: float
     due: float = 0.0
-    interval: float = FIRST_POLL
     done: int = 0
 
 
@@ -131,7 +131,7 @@ class BatchPump:
                     self._folder.remove(batch)
                     continue
                 self._folder.save(batch)
-            self._watched[batch.name] = _Watched(batch)
+            self._watched[batch.name] = _Watched(batch, FIRST_POLL)
             self._where.update(dict.fromkeys(batch.custom_ids, batch))
             _log.info("batch found again", extra={"fields": {"batch": batch.id, "requests": len(batch.custom_ids)}})
 
@@ -203,7 +203,7 @@ class BatchPump:
                 self._folder.remove(batch)
             raise
         self._folder.save(batch)
-        self._watched[batch.name] = _Watched(batch, time.monotonic() + FIRST_POLL)
+        self._watched[batch.name] = _Watched(batch, FIRST_POLL, time.monotonic() + FIRST_POLL)
         _log.info("batch submitted", extra={"fields": {"batch": batch.id, "requests": len(batch.custom_ids)}})
 
     # -- looking after batches -----------------------------------------------------------------------------------------
