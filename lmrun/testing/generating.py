@@ -90,6 +90,14 @@ class Engine:
             raise Refused(message, param=name, code="array_above_max_length")
         return list(stops)
 
+    def check_prefill(self, messages: Any) -> None:
+        """Refuse words put into the assistant's mouth, where the script says so. Raises :class:`Refused`."""
+        if self.script.refuses_prefill and messages and messages[-1].get("role") == "assistant":
+            message = (
+                "This model does not support assistant message prefill. The conversation must end with a user message."
+            )
+            raise Refused(message, param="messages")
+
     def at_most(self, body: Body, name: str, limit: int) -> int:
         """How many alternatives per token a request asks for. Raises :class:`Refused`."""
         wanted = body[name]
