@@ -78,7 +78,7 @@ def plain(responses: dict[int, Response]) -> list[Response]:
 
 
 def submissions(server: ScriptedServer, name: str) -> int:
-    return sum(seen.method == "POST" and seen.path == SUBMIT.get(name, "/v1/batches") for seen in server.seen)
+    return sum(seen.body is not None and seen.path == SUBMIT.get(name, "/v1/batches") for seen in server.seen)
 
 
 def left(tmp_path: Path) -> list[str]:
@@ -89,7 +89,7 @@ def interrupted_at_the_provider(backend: StreamingBackend, requests: Sequence[Re
     """Submit, and go away while the batch is in progress."""
     slowly(server)
     stream = backend.stream(iter(enumerate(requests)))
-    while not backend.usage().facts["at_provider"]:
+    while not backend.usage().facts.get("at_provider"):
         assert next(stream) == []
     with pytest.raises(KeyboardInterrupt, match="stay at the provider"):
         stream.throw(KeyboardInterrupt())
@@ -141,7 +141,7 @@ def test_no_file_is_larger_than_the_provider_allows(make: Make, monkeypatch: pyt
     monkeypatch.setattr(providers.AnthropicBatches, "most_bytes", 2_000)
     with ScriptedServer() as server:
         assert len(answers(make(server, "anthropic"), prompts("anthropic", 25))) == 25
-        sizes = [len(json.dumps(seen.body)) for seen in server.seen if seen.method == "POST"]
+        sizes = [len(json.dumps(seen.body)) for seen in server.seen if seen.body is not None]
     assert len(sizes) > 1
     assert max(sizes) <= 2_200  # written with spaces here
 
@@ -151,7 +151,7 @@ def test_repeats_are_drawn_apart_and_equal_requests_are_sent_once(make: Make) ->
     drawn = [dataclasses.replace(one, generation={"temperature": 1.0}, sample_index=i) for i in range(3)]
     with ScriptedServer() as server:
         found = answers(make(server, "anthropic"), [one, one, *drawn])
-        (batch,) = [seen.body for seen in server.seen if seen.method == "POST"]
+        (batch,) = [seen.body for seen in server.seen if seen.body is not None]
     assert len(found) == 5
     assert len(batch["requests"]) == 4
     assert found[0] == found[1]
@@ -270,7 +270,7 @@ def test_a_submission_whose_answer_was_lost_is_found_again(name: str, make: Make
 
 @pytest.mark.parametrize("name", BACKENDS)
 def test_an_answer_that_is_cut_off_does_not_submit_twice(name: str, make: Make) -> None:
-    faults = [Fault("cut_off", path=SUBMIT.get(name, "/v1/batches"), attempts=1)]
+    faults = [Fault("cut_off", path=SUBMIT.get(name, "/v1/batches"), tries=1)]
     with ScriptedServer(Script(faults=faults)) as server:
         assert len(answers(make(server, name), prompts(name, 4))) == 4
         assert submissions(server, name) == 1
@@ -307,7 +307,7 @@ def test_kill_between_submission_and_answers(name: str, make: Make, tmp_path: Pa
         slowly(server)
         process = subprocess.Popen([sys.executable, "-m", __spec__.name, name, server.base_url, str(tmp_path)])
         try:
-            while not any("batch" in seen.path and seen.method == "GET" for seen in server.seen):
+            while not any("batch" in seen.path and seen.body is None for seen in server.seen):
                 assert process.poll() is None
                 time.sleep(0.01)
             os.kill(process.pid, signal.SIGKILL)
