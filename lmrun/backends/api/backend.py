@@ -48,7 +48,6 @@ class ApiBackend:
         self._transport: Transport | None = None
         self._sender: Sender | None = None
         self._pump: Pump | BatchPump | None = None
-        self._dialect: Dialect
         self._address: Address
 
     # -- who it is -----------------------------------------------------------------------------------------------------
@@ -75,14 +74,14 @@ class ApiBackend:
                 hint="take away --offline (or offline = true of [data]), or leave this model out",
             )
         self._address = Address(self._base_url, self._headers(), self._options.query, self._secrets())
-        self._dialect = Dialect.of(self._base_url, self._spec.model, self._spec.backend, self._options.dialect)
+        dialect = Dialect.of(self._base_url, self._spec.model, self._spec.backend, self._options.dialect)
         self._thread = LoopThread(f"lmrun {self._spec.name}")
-        self._sender = self._thread.run(self._open())
+        self._sender = self._thread.run(self._open(dialect))
 
-    async def _open(self) -> Sender:
+    async def _open(self, dialect: Dialect) -> Sender:
         self._transport = Transport(self._address, self._options.timeout)
         gate = Gate(Limits(self._options), asyncio.get_running_loop())
-        return Sender(self._transport, gate, self._dialect, self._options)
+        return Sender(self._transport, gate, dialect, self._options)
 
     @cached_property
     def _key(self) -> str | None:
@@ -109,11 +108,11 @@ class ApiBackend:
 
     def check(self, needs: Needs) -> None:
         """Find out whether the server can answer such requests. Raises :class:`~lmrun.errors.BackendError`."""
-        self._ask(self._wire.check(needs, self._ready.post))
+        self._ask(self._wire.check(needs, self._ready))
 
     def capabilities(self) -> Sequence[Capability]:
         """All that can be found out about the server."""
-        return self._ask(self._wire.capabilities(self._ready.post))
+        return self._ask(self._wire.capabilities(self._ready))
 
     def _ask(self, question: Coroutine[Any, Any, T]) -> T:
         assert self._thread is not None
@@ -153,9 +152,10 @@ class ApiBackend:
                 f'model "{self._spec.name}": mode = "batch" works within a run only, which remembers its batches',
                 hint='use `lmrun batch`, or mode = "live"',
             )
+        sender = self._ready
         assert self._thread is not None
         connect = partial(connected, self._spec.backend, self._address, self._options)
-        return BatchPump(self._wire, self._options, self._dialect, self._thread, connect, self._spec.state)
+        return BatchPump(self._wire, self._options, sender.dialect, self._thread, connect, self._spec.state)
 
     def usage(self) -> Usage:
         """What is on its way, how fast, and what holds it back."""
