@@ -78,8 +78,10 @@ def _carry_out(plan: Plan, opened: OpenRun, cache: Path | None, tracker: Tracker
         log.write("info", "resumed" if opened.resumed else "started", pid=os.getpid())
         try:
             code = engine.run()
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             tracker.phase("interrupted")
+            for text in interrupt.args:
+                tracker.note(str(text))
             store.set_info(status="interrupted", finished=time.time())
             log.write("warning", "interrupted")
             return Outcome(opened.directory, ExitCode.INTERRUPTED)

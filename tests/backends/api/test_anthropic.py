@@ -10,6 +10,7 @@ import pytest
 
 from lmrun.backends.api.anthropic import AnthropicWire
 from lmrun.backends.api.call import Asked, Call, Malformed, Ready
+from lmrun.backends.api.dialect import Dialect, Rules
 from lmrun.backends.api.options import ApiOptions
 from lmrun.backends.base import ModelSpec, Needs
 from lmrun.errors import BackendError
@@ -211,14 +212,22 @@ def test_an_empty_answer_is_an_answer_but_no_content_is_not() -> None:
 # -- what is refused ---------------------------------------------------------------------------------------------------
 
 
-async def never(path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-    raise AssertionError("nothing is to be sent")
+class Never:
+    """Sends nothing."""
+
+    dialect = Dialect(Rules())
+
+    async def get(self, path: str) -> Any:
+        raise AssertionError("nothing is to be sent")
+
+    async def __call__(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        raise AssertionError("nothing is to be sent")
 
 
 @pytest.mark.parametrize("kind", ["loglikelihood", "loglikelihood_rolling"])
 def test_scores_are_refused_with_alternatives(kind: RequestKind) -> None:
     with pytest.raises(BackendError, match=f"{kind} requests cannot be answered") as caught:
-        asyncio.run(wire().check(Needs(frozenset({kind})), never))
+        asyncio.run(wire().check(Needs(frozenset({kind})), Never()))
     assert caught.value.hint
     assert all(other in caught.value.hint for other in ("generative", "openai-completions", "hf"))
 
@@ -226,4 +235,4 @@ def test_scores_are_refused_with_alternatives(kind: RequestKind) -> None:
 def test_a_prefill_is_refused_where_the_model_thinks() -> None:
     thinking = wire(extra_body={"thinking": {"type": "adaptive"}})
     with pytest.raises(BackendError, match="thinks first"):
-        asyncio.run(thinking.check(Needs(frozenset({"generate_until"}), prefill=True), never))
+        asyncio.run(thinking.check(Needs(frozenset({"generate_until"}), prefill=True), Never()))

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,7 @@ def interrupted_at_the_provider(backend: StreamingBackend, requests: Sequence[Re
     stream = backend.stream(iter(enumerate(requests)))
     while not backend.usage().facts.get("at_provider"):
         assert next(stream) == []
+    assert isinstance(stream, Generator)
     with pytest.raises(KeyboardInterrupt, match="stay at the provider"):
         stream.throw(KeyboardInterrupt())
     quickly(server)
