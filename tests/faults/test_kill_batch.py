@@ -89,7 +89,7 @@ def test_nothing_is_submitted_twice(
         assert "stay at the provider" in said
 
     server.engine.script = dataclasses.replace(server.engine.script, batch_polls=1)
-    assert finish(start(tmp_path / "a", backend, "batch", server, tasks)) [0] == 0
+    assert finish(start(tmp_path / "a", backend, "batch", server, tasks))[0] == 0
     submissions = [seen for seen in server.seen if seen.path.endswith("/batches") and seen.body is not None]
     assert len(submissions) == 1
     assert not list((tmp_path / "a" / "runs").glob("*/batches/*/*"))
