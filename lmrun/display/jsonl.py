@@ -52,6 +52,9 @@ class JsonSink:
                 requests=snapshot.requests,
                 rate=snapshot.rate,
                 eta=snapshot.eta,
+                usd=snapshot.usd,
+                tokens=snapshot.tokens,
+                facts=snapshot.facts,
                 elapsed=round(snapshot.elapsed, 2),
             )
 

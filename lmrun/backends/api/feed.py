@@ -49,7 +49,10 @@ class Feed:
             generates = group[0].request.kind == "generate_until"
             try:
                 for call in self._wire.calls(group):
-                    yield (call.position, call.response) if isinstance(call, Ready) else Item(rank, call, generates)
+                    if isinstance(call, Ready):
+                        yield call.position, call.response
+                        continue
+                    yield Item(rank, call, generates)
                     rank += 1
             except Unanswerable as error:
                 yield from (unasked(asked, error) for asked in group)
