@@ -29,8 +29,9 @@ T = TypeVar("T")
 _ANSWERING = (
     "extra_body query max_length reasoning tokenizer prompts add_bos_token chat_template too_long scoring dialect"
 ).split()
-"""Options that can change an answer. Those that say how a model is asked are not among them, nor are headers: what
-they change of answers (a beta, a region) is for the user to name as another model."""
+"""Options that can change an answer, beside headers. Those that say how a model is asked are not among them."""
+_WHO = frozenset("authorization proxy-authorization x-api-key api-key cookie".split())
+"""Headers that say who asks, and not what."""
 _SHORTEST_SECRET = 6
 
 
@@ -58,6 +59,9 @@ class ApiBackend:
             value = getattr(self._options, name)
             if value != getattr(default, name):
                 facts[name] = _plain(value)
+        headers = {name.lower(): value for name, value in self._options.headers.items() if name.lower() not in _WHO}
+        if headers:
+            facts["headers"] = _plain(headers)
         return identity({**facts, **self._wire.facts()})
 
     # -- getting ready -------------------------------------------------------------------------------------------------
