@@ -19,7 +19,7 @@ from lmrun.backends.api.limits import Limits
 from lmrun.backends.api.loop import LoopThread
 from lmrun.backends.api.options import ApiOptions
 from lmrun.backends.api.pump import Gone, Pump
-from lmrun.backends.api.sender import Sender
+from lmrun.backends.api.sender import Poster, Sender
 from lmrun.backends.api.transport import Address, Transport, is_local
 from lmrun.backends.api.usage import usage
 from lmrun.backends.base import Capability, Chunk, ModelIdentity, ModelSpec, Needs, Usage
@@ -31,8 +31,9 @@ T = TypeVar("T")
 _ANSWERING = (
     "extra_body query max_length reasoning tokenizer prompts add_bos_token chat_template too_long scoring dialect"
 ).split()
-"""Options that can change an answer. Those that say how a model is asked are not among them, nor are headers: what
-they change of answers (a beta, a region) is for the user to name as another model."""
+"""Options that can change an answer, beside headers. Those that say how a model is asked are not among them."""
+_WHO = frozenset("authorization proxy-authorization x-api-key api-key cookie".split())
+"""Headers that say who asks, and not what."""
 _SHORTEST_SECRET = 6
 
 
@@ -46,6 +47,7 @@ class ApiBackend:
         self._base_url = (self._options.base_url or self._wire.base_url).rstrip("/")
         self._thread: LoopThread | None = None
         self._transport: Transport | None = None
+        self._poster: Poster | None = None
         self._sender: Sender | None = None
         self._pump: Pump | BatchPump | None = None
         self._address: Address
@@ -60,6 +62,9 @@ class ApiBackend:
             value = getattr(self._options, name)
             if value != getattr(default, name):
                 facts[name] = _plain(value)
+        headers = {name.lower(): value for name, value in self._options.headers.items() if name.lower() not in _WHO}
+        if headers:
+            facts["headers"] = _plain(headers)
         return identity({**facts, **self._wire.facts()})
 
     # -- getting ready -------------------------------------------------------------------------------------------------
@@ -81,7 +86,9 @@ class ApiBackend:
     async def _open(self, dialect: Dialect) -> Sender:
         self._transport = Transport(self._address, self._options.timeout)
         gate = Gate(Limits(self._options), asyncio.get_running_loop())
-        return Sender(self._transport, gate, dialect, self._options)
+        sender = Sender(self._transport, gate, dialect, self._options)
+        self._poster = Poster(sender, self._transport)
+        return sender
 
     @cached_property
     def _key(self) -> str | None:
@@ -99,20 +106,18 @@ class ApiBackend:
         return self._base_url == self._wire.base_url.rstrip("/")
 
     def _headers(self) -> Mapping[str, str]:
-        own = self._options.api_key_header
-        headers = {**self._wire.headers(None if own else self._key), **self._options.headers}
-        return {**headers, own: self._key} if own and self._key else headers
+        return {**self._wire.headers(self._key), **self._options.headers}
 
     def _secrets(self) -> tuple[str, ...]:
         return (self._key,) if self._key and len(self._key) >= _SHORTEST_SECRET else ()
 
     def check(self, needs: Needs) -> None:
         """Find out whether the server can answer such requests. Raises :class:`~lmrun.errors.BackendError`."""
-        self._ask(self._wire.check(needs, self._ready))
+        self._ask(self._wire.check(needs, self._post))
 
     def capabilities(self) -> Sequence[Capability]:
         """All that can be found out about the server."""
-        return self._ask(self._wire.capabilities(self._ready))
+        return self._ask(self._wire.capabilities(self._post))
 
     def _ask(self, question: Coroutine[Any, Any, T]) -> T:
         assert self._thread is not None
@@ -120,6 +125,11 @@ class ApiBackend:
             return self._thread.run(question)
         except Failed as failed:
             raise self._error(failed) from None
+
+    @property
+    def _post(self) -> Poster:
+        assert self._ready and self._poster
+        return self._poster
 
     @property
     def _ready(self) -> Sender:
@@ -171,7 +181,7 @@ class ApiBackend:
             self._sender.gate.close()
             self._thread.run(self._transport.close())
         self._thread.close()
-        self._thread = self._transport = self._sender = self._pump = None
+        self._thread = self._transport = self._poster = self._sender = self._pump = None
 
     def _error(self, failed: Failed) -> BackendError:
         models: Sequence[str] = ()

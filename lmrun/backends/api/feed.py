@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 from lmrun.backends.api.answers import unasked
 from lmrun.backends.api.call import Asked, Call, Ready, Wire
 from lmrun.backends.tokenize import Unanswerable
-from lmrun.requests import Request, Response
+from lmrun.requests import Request
 
 LARGEST_GROUP = 256
 """Requests with one context that are looked at together."""
@@ -25,8 +25,8 @@ class Item(NamedTuple):
     """Not to be joined with others (again)."""
 
 
-Fed: TypeAlias = Item | tuple[int, Response]
-"""Something to send, or what stands in place of the answer to a request that cannot be asked."""
+Fed: TypeAlias = Item | Ready
+"""Something to send, or what needs no sending."""
 
 
 class Feed:
@@ -50,10 +50,10 @@ class Feed:
             try:
                 for call in self._wire.calls(group):
                     if isinstance(call, Ready):
-                        yield call.position, call.response
-                        continue
-                    yield Item(rank, call, generates)
-                    rank += 1
+                        yield call
+                    else:
+                        yield Item(rank, call, generates)
+                        rank += 1
             except Unanswerable as error:
                 yield from (unasked(asked, error) for asked in group)
 

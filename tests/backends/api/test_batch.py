@@ -259,6 +259,19 @@ def test_what_is_at_the_provider_is_not_submitted_again(name: str, make: Make, t
 
 
 @pytest.mark.parametrize("name", BACKENDS)
+def test_answers_that_nobody_asks_for_yet_are_kept(name: str, make: Make, tmp_path: Path) -> None:
+    """A budget hands requests over in portions, each in a stream of its own."""
+    requests = prompts(name, 9)
+    with ScriptedServer() as server:
+        interrupted_at_the_provider(make(server, name), requests, server)
+        backend = make(server, name)
+        portions = [answers(backend, requests[start : start + 3]) for start in (0, 3, 6)]
+        assert [len(portion) for portion in portions] == [3, 3, 3]
+        assert submissions(server, name) == 1
+    assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", BACKENDS)
 def test_a_submission_whose_answer_was_lost_is_found_again(name: str, make: Make, tmp_path: Path) -> None:
     requests = prompts(name, 12)
     with ScriptedServer() as server:
