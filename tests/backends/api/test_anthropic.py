@@ -204,7 +204,8 @@ def test_tokens_of_the_cache_are_prompt_tokens_too() -> None:
 
 def test_an_empty_answer_is_an_answer_but_no_content_is_not() -> None:
     call = ask("a")
-    assert answer(call).text == ""  # documented: the model may end its turn at once
+    empty = answer(call)  # documented: the model may end its turn at once
+    assert (empty.text, empty.notes) == ("", {"no_answer": "end_turn"})
     for broken in ({**reply(), "content": None}, {**reply(), "stop_reason": None}, {"type": "message"}):
         with pytest.raises(Malformed):
             call.read(broken)
