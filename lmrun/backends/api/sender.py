@@ -102,7 +102,7 @@ class Sender:
                     raise
             body = repaired
             await self.gate.enter(rank)
-        return Answer(_read(read, reply), {} if body == call.body else self.dialect.notes(call.body, body))
+        return Answer(read_reply(read, reply), {} if body == call.body else self.dialect.notes(call.body, body))
 
     def _repaired(self, failed: Failed, call: Call, sent: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The body to send in place of one that was refused; None: there is none."""
@@ -190,7 +190,8 @@ class _Rest:
         self._sender.counts.retrying[self._kind] -= 1
 
 
-def _read(read: Callable[[Mapping[str, Any]], T], reply: Mapping[str, Any]) -> T:
+def read_reply(read: Callable[[Mapping[str, Any]], T], reply: Mapping[str, Any]) -> T:
+    """What a wire reads in a reply. Raises :class:`Failed` for one that makes no sense."""
     try:
         return read(reply)
     except Malformed as error:

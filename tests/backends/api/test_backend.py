@@ -64,11 +64,13 @@ def test_the_identity_is_of_what_can_change_an_answer(server: ScriptedServer) ->
         {"api_key_env": "SOME_KEY"},
         {"price": {"input": 1.0, "output": 2.0}},
         {"batch_prompts": 4},
+        {"headers": {"X-API-Key": "who"}},
         {"base_url": server.base_url + "/"},
     ):
         assert fingerprint(server, **how) == same, how
     for what in (
         {"extra_body": {"top_k": 1}},
+        {"headers": {"beta": "1"}},
         {"max_length": 100},
         {"too_long": "middle"},
         {"prompts": "text"},
