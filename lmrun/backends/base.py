@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from lmrun.requests import Request, RequestKind, Response
@@ -22,6 +23,8 @@ class ModelSpec:
     """Everything else that the manifest says of this model (``dtype``, ``device``, ``batch_tokens`` …)."""
     offline: bool = False
     """No socket may be opened."""
+    state: Path | None = None
+    """Folder for what the backend has to find again after a restart of this run; None: there is no run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,8 @@ class Needs:
     """Some answers are drawn, not greedy."""
     most_stops: int = 0
     """Stop strings of one request, at most."""
+    phrases: bool = False
+    """Some continuations that are scored have several words, and so more than one token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +155,9 @@ class StreamingBackend(Backend, Protocol):
         ``requests`` is read in the calling thread, a bounded number ahead of the answers. An empty chunk comes at
         least once per second while nothing finishes. After the first KeyboardInterrupt no request is sent any more,
         what is in flight is waited for (a second one ends that), its answers are yielded, and KeyboardInterrupt is
-        raised. A request that fails gives a response with an error.
+        raised; the facts of :meth:`usage` then say how many were ``drained`` and ``abandoned``. The engine throws it
+        into the generator at a ``yield``, where no answer can be lost. A request that fails gives a response with an
+        error.
 
         Raises:
             BackendError: the server refuses this model altogether (401, 403, 404), or answers nothing any more.

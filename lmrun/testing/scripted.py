@@ -43,6 +43,8 @@ class ScriptedOptions:
     """Time that a batch takes."""
     fail: str = ""
     """Requests whose text holds this get an error in place of an answer."""
+    fail_kind: str = "scripted"
+    """Kind of that error."""
     fail_while: str = ""
     """They fail only as long as this file exists."""
     salt: str = ""
@@ -112,7 +114,7 @@ class ScriptedBackend:
         """The answer to one request."""
         context = _text(request.context)
         if self._fails(context + request.continuation):
-            return Response(error=ResponseError("scripted", f"the text holds {self._options.fail!r}"))
+            return Response(error=ResponseError(self._options.fail_kind, f"the text holds {self._options.fail!r}"))
         words = len(context.split())
         if request.kind == "generate_until":
             if self._options.decline and self._options.decline in context:

@@ -8,14 +8,14 @@ from typing import Any
 
 from lmrun.backends.api.call import Asked, Call, Malformed, Post, Ready
 from lmrun.backends.api.found import Found
+from lmrun.backends.api.openai import answer, each, reasoning_delimiters, with_spent
 from lmrun.backends.api.options import ApiOptions
+from lmrun.backends.api.replies import Spent
 from lmrun.backends.base import Capability, ModelSpec, Needs
-from lmrun.backends.generation import Generation, cut_at_stops, normalise
-from lmrun.backends.reasoning import known_delimiters, split
-from lmrun.backends.templates import Reasoning, stated_delimiters
+from lmrun.backends.generation import ONLY_SAMPLED, Generation, normalise
 from lmrun.backends.tokenize import Unanswerable
 from lmrun.errors import BackendError
-from lmrun.requests import Context, FinishReason, Message, Request, Response, ResponseError
+from lmrun.requests import Context, FinishReason, Message, Request, Response
 
 VERSION = "2023-06-01"
 """Of the protocol, named in every request."""
@@ -76,11 +76,7 @@ class AnthropicWire:
 
     def calls(self, asked: Sequence[Asked]) -> Iterator[Call | Ready]:
         """One call per request: nothing can be shared between them."""
-        for position, request in asked:
-            try:
-                yield self._call(position, request)
-            except Unanswerable as error:
-                yield Ready(position, Response(error=ResponseError(error.kind, str(error))))
+        return each(asked, self._call)
 
     def join(self, calls: Sequence[Call]) -> Call:
         """Never asked for: no call of this protocol is joinable."""
@@ -97,13 +93,13 @@ class AnthropicWire:
         thinking = self.options.extra_body.get("thinking")
         return isinstance(thinking, Mapping) and thinking.get("type") != "disabled"
 
-    def _call(self, position: int, request: Request) -> Call:
+    def _call(self, one: Asked) -> Iterator[Call]:
+        position, request = one
         if request.kind != "generate_until":
             raise Unanswerable("unsupported_request", f"{request.kind} cannot be asked by this protocol")
         generation = normalise(request.generation)
         prompt = _prompt(request.context)
-        # The provider refuses stops of white space; like all others, they are applied to the answer here.
-        stops = [stop for stop in generation.until if stop.strip()]
+        stops = self._stops(generation)
         dropped = len(generation.until) - len(stops)
         body = {
             "model": self.spec.model,
@@ -114,20 +110,29 @@ class AnthropicWire:
             **self._sampling(generation),
             **self.options.extra_body,
         }
-        return Call(
+        yield Call(
             path="/messages",
             body=body,
             owners=(position,),
-            read=_Reader(generation.until, prompt.moved, self.options.reasoning),
+            read=_Reader(generation.until, prompt.moved, self.options),
             prompt_tokens=prompt.size // 4,
             new_tokens=generation.max_new_tokens,
             notes={"dropped_stops": dropped} if dropped else {},
         )
 
+    def _stops(self, generation: Generation) -> list[str]:
+        """Stops that are sent; all of them are applied to the answer here.
+
+        The provider refuses those of white space. Where the manifest splits off reasoning, none may act within it.
+        """
+        return [stop for stop in generation.until if stop.strip()] if self.options.reasoning is None else []
+
     def _sampling(self, generation: Generation) -> dict[str, Any]:
+        if generation.sample:
+            return dict(generation.options)
+        options = {name: value for name, value in generation.options.items() if name not in ONLY_SAMPLED}
         # A model that thinks first takes no temperature but its own.
-        greedy = {} if generation.sample or self._thinks else {"temperature": 0.0}
-        return {**generation.options, **greedy}
+        return options if self._thinks else {**options, "temperature": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,43 +186,28 @@ class _Reader:
 
     stops: Sequence[str]
     moved: str
-    reasoning: Reasoning | None
+    options: ApiOptions
 
     def __call__(self, reply: Mapping[str, Any]) -> Sequence[Response]:
         content, reason = reply.get("content"), reply.get("stop_reason")
         if not isinstance(content, list) or not isinstance(reason, str):
             raise Malformed(f"a message with content and stop_reason was expected, not {str(reply)[:200]}")
+        text = "".join(_texts(content, "text")).removeprefix(self.moved)
+        thinking = "\n".join(_texts(content, "thinking"))
         finish = _FINISHED.get(reason, "stop")
-        thinking = "\n\n".join(_texts(content, "thinking"))
-        output = "".join(_texts(content, "text")).removeprefix(self.moved)
-        reasoning, text, stopped = self._split(output)
-        notes: dict[str, Any] = {} if reason in _FINISHED and reason != "pause_turn" else {"stop_reason": reason}
-        if hidden := sum(1 for block in content if block.get("type") == "redacted_thinking"):
-            notes["redacted_thinking"] = hidden
-        if isinstance(reply.get("stop_details"), Mapping):
-            notes["stop_details"] = reply["stop_details"]
-        return [
-            replace(
-                _counted(reply),
-                text=text,
-                reasoning="\n\n".join(filter(None, (thinking, reasoning))) or None,
-                finish_reason="stop" if stopped and finish == "length" else finish,
-                notes=notes,
-            )
-        ]
+        response = answer(text, finish, self.stops, reasoning_delimiters(self.options, text), apart=thinking)
+        return [replace(with_spent(response, _spent(reply)), notes=_notes(reply))]
 
-    def _split(self, output: str) -> tuple[str, str, bool]:
-        """Reasoning, answer, and whether a stop ended it."""
-        if self.reasoning is None:
-            delimiters = None
-        elif isinstance(self.reasoning, str):
-            delimiters = known_delimiters(output, ())
-        else:
-            delimiters = stated_delimiters(self.reasoning)
-        if delimiters is None:
-            return "", *cut_at_stops(output, self.stops)
-        found = split(output, delimiters, self.stops)
-        return found.reasoning, found.text, found.stopped
+
+def _notes(reply: Mapping[str, Any]) -> dict[str, Any]:
+    reason, details = reply["stop_reason"], reply.get("stop_details")
+    hidden = sum(block["type"] == "redacted_thinking" for block in reply["content"])
+    return {
+        **({} if _texts(reply["content"], "text") else {"no_answer": reason}),
+        **({"stop_reason": reason} if reason not in _FINISHED or reason == "pause_turn" else {}),
+        **({"stop_details": details} if details else {}),
+        **({"redacted_thinking": hidden} if hidden else {}),
+    }
 
 
 def _texts(content: Sequence[Any], kind: str) -> list[str]:
@@ -228,15 +218,11 @@ def _texts(content: Sequence[Any], kind: str) -> list[str]:
         raise Malformed(f"blocks with a type and text were expected, not {str(content)[:200]}") from error
 
 
-def _counted(reply: Mapping[str, Any]) -> Response:
+def _spent(reply: Mapping[str, Any]) -> Spent:
     """The tokens that a reply says it took. What was read from the provider's cache or written to it comes on top."""
     usage = reply.get("usage")
     usage = usage if isinstance(usage, Mapping) else {}
     cached = usage.get("cache_read_input_tokens") or 0
     written = usage.get("cache_creation_input_tokens") or 0
-    return Response(
-        prompt_tokens=(usage.get("input_tokens") or 0) + cached + written,
-        cached_tokens=cached,
-        completion_tokens=usage.get("output_tokens") or 0,
-        reasoning_tokens=(usage.get("output_tokens_details") or {}).get("thinking_tokens") or 0,
-    )
+    thought = (usage.get("output_tokens_details") or {}).get("thinking_tokens") or 0
+    return Spent((usage.get("input_tokens") or 0) + cached + written, cached, usage.get("output_tokens") or 0, thought)

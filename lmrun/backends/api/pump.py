@@ -11,7 +11,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -74,7 +74,7 @@ class Pump:
 
     # -- in the engine's thread ----------------------------------------------------------------------------------------
 
-    def stream(self, requests: Iterator[tuple[int, Request]]) -> Iterator[Chunk]:
+    def stream(self, requests: Iterator[tuple[int, Request]]) -> Generator[Chunk, None, None]:
         """Answers as they finish; see :meth:`~lmrun.backends.base.StreamingBackend.stream`. Raises :class:`Gone`."""
         self._thread.soon(self._begin)
         try:
@@ -203,7 +203,7 @@ class Pump:
     async def _carry(self, item: Item) -> None:
         call = item.call
         try:
-            answer = await self._sender.ask(call, partial(_answers, call), item.rank)
+            answer = await self._sender.ask(call, partial(answers_of, call), item.rank)
         except Failed as failed:
             self._failed(item, failed)
             return
@@ -287,7 +287,8 @@ def _fits(first: Item, other: Item) -> bool:
     return not other.alone and other.call.joinable == first.call.joinable and other.generates == first.generates
 
 
-def _answers(call: Call, reply: Mapping[str, Any]) -> Sequence[Response]:
+def answers_of(call: Call, reply: Mapping[str, Any]) -> Sequence[Response]:
+    """One answer for each owner of a call. Raises :class:`~lmrun.backends.api.call.Malformed`."""
     answers = call.read(reply)
     if len(answers) != len(call.owners):
         raise Malformed(f"{len(answers)} answers in place of {len(call.owners)}")

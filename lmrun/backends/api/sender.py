@@ -90,18 +90,6 @@ class Sender:
         answer, attempts = await again(first, attempt, Course(self._options.retry, connections), sleep)
         return Answer(answer.value, answer.notes, attempts)
 
-    async def get(self, path: str) -> Any:
-        """A page of the server; see :class:`~lmrun.backends.api.call.Post`."""
-        return await self._transport.get(path)
-
-    async def __call__(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Send one body ahead of all others; see :class:`~lmrun.backends.api.call.Post`."""
-        call = Call(path, body, (0,), lambda reply: (), prompt_tokens=len(encode(body)) // 4, new_tokens=0)
-        await self.gate.enter(PROBES_FIRST)
-        answer = await self.ask(call, lambda reply: reply, PROBES_FIRST, PROBE_CONNECTIONS)
-        self.gate.on_open()
-        return answer.value
-
     async def _try(self, call: Call, read: Callable[[Mapping[str, Any]], T], rank: int) -> Answer[T]:
         body: Mapping[str, Any] = self.dialect.apply(call.body)
         for left in range(MOST_REPAIRS, -1, -1):
@@ -114,8 +102,7 @@ class Sender:
                     raise
             body = repaired
             await self.gate.enter(rank)
-        changed = body is not call.body and body != call.body
-        return Answer(_read(read, reply), self.dialect.notes(call.body, body) if changed else {})
+        return Answer(read_reply(read, reply), {} if body == call.body else self.dialect.notes(call.body, body))
 
     def _repaired(self, failed: Failed, call: Call, sent: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The body to send in place of one that was refused; None: there is none."""
@@ -165,6 +152,27 @@ class Sender:
         return _Rest(self, kind)
 
 
+class Poster:
+    """How a probe asks: ahead of all others. A :class:`~lmrun.backends.api.call.Post`."""
+
+    def __init__(self, sender: Sender, transport: Transport) -> None:
+        self.dialect = sender.dialect
+        self._sender, self._transport = sender, transport
+
+    async def get(self, path: str) -> Any:
+        """A page of the server."""
+        return await self._transport.get(path)
+
+    async def __call__(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The reply to one body."""
+        call = Call(path, body, (0,), lambda reply: (), prompt_tokens=len(encode(body)) // 4, new_tokens=0)
+        gate = self._sender.gate
+        await gate.enter(PROBES_FIRST)
+        answer = await self._sender.ask(call, lambda reply: reply, PROBES_FIRST, PROBE_CONNECTIONS)
+        gate.on_open()
+        return answer.value
+
+
 class _Rest:
     """The current task has nothing in flight inside this block."""
 
@@ -182,7 +190,8 @@ class _Rest:
         self._sender.counts.retrying[self._kind] -= 1
 
 
-def _read(read: Callable[[Mapping[str, Any]], T], reply: Mapping[str, Any]) -> T:
+def read_reply(read: Callable[[Mapping[str, Any]], T], reply: Mapping[str, Any]) -> T:
+    """What a wire reads in a reply. Raises :class:`Failed` for one that makes no sense."""
     try:
         return read(reply)
     except Malformed as error:
