@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 
 from lmrun.display.format import duration, number, share
 from lmrun.display.table import Column, Style, Table
 from lmrun.engine.results import ResultRow, SubsetScore, flags, result_rows
+from lmrun.requests import strict_json
 from lmrun.store.reader import RunReader
 
 _COLUMNS = (
@@ -142,7 +142,7 @@ def interrupted_words(reader: RunReader, name: str) -> str:
 def results_json(reader: RunReader, exit_code: int | None = None) -> str:
     """The whole outcome as one JSON line; ``exit_code`` is that of the batch, if it just ended."""
     rows = [dataclasses.asdict(row) for row in result_rows(reader)]
-    return json.dumps(
+    return strict_json(
         {
             "event": "done",
             "run": reader.run.id,
@@ -150,6 +150,5 @@ def results_json(reader: RunReader, exit_code: int | None = None) -> str:
             "exit_code": exit_code,
             "status": reader.info().get("status"),
             "results": rows,
-        },
-        default=str,
+        }
     )
