@@ -174,10 +174,10 @@ def test_a_limit_of_requests_in_flight_is_found() -> None:
 
 @pytest.mark.parametrize("told", [True, False])
 def test_a_limit_of_requests_per_second_is_found(told: bool) -> None:
-    limits = Limits(requests_per_second=50, retry_after=told, headers=told)
+    limits = Limits(requests_per_second=25, retry_after=told, headers=told)
     found, stats = answers(Script(limits=limits), prompts(250), concurrency=Concurrency(8, 64), retry=Retry())
     assert len(found) == 250 and not any(r.error for r in found.values())
-    assert stats["requests"] < 250 * 1.4
+    assert stats["requests"] < 250 * 2
 
 
 def test_a_repair_is_made_once_and_costs_no_try() -> None:
