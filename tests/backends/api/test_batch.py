@@ -232,6 +232,15 @@ def test_a_batch_refused_for_good_stops_the_model(make: Make, tmp_path: Path) ->
     assert left(tmp_path) == []
 
 
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_server_without_batches_says_so(name: str, make: Make, tmp_path: Path) -> None:
+    faults = [Fault("status", path=SUBMIT.get(name, "/v1/files"), status=404)]
+    with ScriptedServer(Script(faults=faults)) as server, pytest.raises(BackendError, match="no batch API") as caught:
+        answers(make(server, name), prompts(name, 2))
+    assert caught.value.hint == 'use mode = "live"'
+    assert left(tmp_path) == []
+
+
 def test_batches_need_a_run(make: Make) -> None:
     with ScriptedServer() as server:
         spec = ModelSpec("m", "anthropic", server.script.model, {"base_url": server.base_url, "mode": "batch"})

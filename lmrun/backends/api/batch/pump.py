@@ -206,6 +206,8 @@ class BatchPump:
         except Failed as failed:
             if not failed.retryable:
                 self._folder.remove(batch)
+            if failed.kind == "not_found":
+                raise BackendError(f"there is no batch API here: {failed}", hint='use mode = "live"') from failed
             raise
         self._folder.save(batch)
         self._watched[batch.name] = _Watched(batch, FIRST_POLL, time.monotonic() + FIRST_POLL)
@@ -228,7 +230,7 @@ class BatchPump:
         if due > now:
             self._show()
             yield []
-            time.sleep(min(IDLE, due - now))
+            time.sleep(min(IDLE / 2, due - now))
         elif next_one:
             yield from self._look_at(next_one)
 
@@ -394,7 +396,7 @@ class BatchPump:
         """The result of a coroutine, with empty chunks while it takes its time."""
         future = asyncio.run_coroutine_threadsafe(coroutine, self._thread.loop)
         self._pending = future
-        while not wait([future], IDLE).done:
+        while not wait([future], IDLE / 2).done:
             yield []
         self._pending = None
         return future.result()
