@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from lmrun.display.base import stall
 from lmrun.display.format import duration, safe, spending
 from lmrun.engine.progress import JobProgress, Snapshot
 
@@ -96,6 +97,6 @@ def _status(snapshot: Snapshot) -> Text:
         parts.append(f"ETA {duration(snapshot.eta)}")
     if snapshot.tokens:
         parts.append(spending(snapshot.usd, snapshot.tokens))
-    if snapshot.since > 60:
-        parts.append(f"nothing new for {duration(snapshot.since)}")
+    if words := stall(snapshot):
+        parts.append(words)
     return Text("  " + " · ".join(parts), style="bold", no_wrap=True, overflow="ellipsis")

@@ -6,11 +6,11 @@ says what it took. So the budget holds whatever the order of the answers, and no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from lmrun.backends.base import Chunk
+from lmrun.backends.base import Backend, Chunk
 from lmrun.engine.estimate import upper_bound
 from lmrun.engine.prices import Price
 from lmrun.requests import Request
@@ -19,7 +19,7 @@ from lmrun.store.records import Tokens
 Asked = Iterator[tuple[int, Request]]
 """Requests with their positions."""
 
-_ONE = Tokens(input=1)
+_NONE, _ONE = Tokens(), Tokens(input=1)
 
 
 class BudgetSpent(BaseException):
@@ -66,7 +66,7 @@ class Budget:
         cls, usd: float | None, tokens: int | None, prices: Mapping[str, Price | None], spent: Mapping[str, Tokens]
     ) -> Budget:
         """A budget of which a run has spent something already, by the models' names."""
-        accounts = {name: Account(price, spent.get(name, Tokens())) for name, price in prices.items()}
+        accounts = {name: Account(price, spent.get(name, _NONE)) for name, price in prices.items()}
         return cls(usd, tokens, accounts)
 
     @property
@@ -80,7 +80,7 @@ class Budget:
 
     def obstacle(self, name: str, more: Tokens) -> str | None:
         """Which limit forbids that a model takes so many tokens more; None if it may."""
-        most = [account.most(more if key == name else Tokens()) for key, account in self.accounts.items()]
+        most = [account.most(more if key == name else _NONE) for key, account in self.accounts.items()]
         dollars, tokens = sum(each[0] for each in most), sum(each[1] for each in most)
         if self.usd is not None and dollars > self.usd:
             return "budget_usd"
@@ -104,40 +104,50 @@ class Guard:
         self._on_their_way: dict[int, Tokens] = {}
         self._held: tuple[int, Request] | None = None
 
-    def stream(self, send: Callable[[Asked], Iterator[Chunk]], requests: Asked) -> Iterator[Chunk]:
+    def require(self, more: Tokens) -> None:
+        """Raise :class:`BudgetSpent` unless so many tokens more fit."""
+        if obstacle := self._budget.obstacle(self._name, more):
+            raise BudgetSpent(obstacle)
+
+    def stream(self, send: Callable[[Asked], Iterator[Chunk]], requests: Asked) -> Generator[Chunk, None, None]:
         """Answers of ``send``, which is called again whenever answers made room for what did not fit before.
+
+        Each chunk must be handed to :meth:`settle` before the next is asked for. What is thrown into this generator
+        arrives in that of ``send``.
 
         Raises:
             BudgetSpent: the next request does not fit, and no answer is to come that could make room.
         """
         if not self._budget.limited:
-            yield from self._settled(send(requests))
+            yield from send(requests)
             return
         self._held = next(requests, None)
         while self._held is not None:
-            self._stop_unless(upper_bound(self._held[1]))
-            yield from self._settled(send(self._affordable(requests)))
+            self.require(upper_bound(self._held[1]))
+            yield from send(self._affordable(requests))
 
-    def chunks(self, ask: Callable[[], Iterator[Chunk]], left: int) -> Iterator[Chunk]:
-        """Answers of a backend that forms its own batches, ``left`` in all; the one that spends the budget is the last.
+    def chunks(
+        self, backend: Callable[[], Backend], requests: Sequence[Request], answered: Collection[int]
+    ) -> Iterator[Chunk]:
+        """Answers of a backend that forms its own batches; the one that spends the budget is the last.
 
         Raises:
             BudgetSpent: it is spent before all are answered.
         """
-        self._stop_unless(_ONE)
-        for chunk in self._settled(ask()):
+        left = len(requests) - len(answered)
+        self.require(_ONE)
+        for chunk in backend().run(requests, answered):
+            self.settle(chunk)
             yield chunk
             left -= len(chunk)
             if left > 0:
-                self._stop_unless(_ONE)
+                self.require(_ONE)
 
-    def _settled(self, answers: Iterator[Chunk]) -> Iterator[Chunk]:
+    def settle(self, chunk: Chunk) -> None:
         """Put what answers took in the place of what they could have taken."""
-        for chunk in answers:
-            for position, response in chunk:
-                self._account.reserved -= self._on_their_way.pop(position, Tokens())
-                self._account.spent += Tokens.of(response)
-            yield chunk
+        for position, response in chunk:
+            self._account.reserved -= self._on_their_way.pop(position, _NONE)
+            self._account.spent += Tokens.of(response)
 
     def _affordable(self, requests: Asked) -> Asked:
         while self._held is not None:
@@ -149,8 +159,3 @@ class Guard:
             self._account.reserved += most
             self._held = next(requests, None)
             yield position, request
-
-    def _stop_unless(self, more: Tokens) -> None:
-        """Stop unless so many tokens more fit."""
-        if obstacle := self._budget.obstacle(self._name, more):
-            raise BudgetSpent(obstacle)

@@ -127,6 +127,7 @@ class SampleOutcome:
     scores: Sequence[ScoreRecord]
     correct: bool | None = None
     truncated: bool = False
+    refused: bool = False
     dropped: int = 0
     no_match: bool = False
     skipped: bool = False
@@ -195,6 +196,7 @@ class JobView:
     n_errors: int
     n_skipped: int
     n_truncated: int
+    n_refused: int
     n_dropped: int
     requests: int
     """Distinct requests first asked by this job."""
@@ -227,6 +229,7 @@ class SampleRow:
     status: str
     correct: bool | None
     truncated: bool
+    refused: bool
     dropped: int
     no_match: bool
     error: Mapping[str, str] | None

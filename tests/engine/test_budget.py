@@ -25,6 +25,16 @@ from tests.engine.conftest import World, complete
 PRICE = Price(2.0, 0.5, 8.0, "test")
 
 
+def stream(server: Server, requests: list[Request]) -> list[int]:
+    """Ask them within the budget, as the engine does; returns the positions in the order of the answers."""
+    guard, answered = server.budget.guard("m"), []
+    for chunk in guard.stream(server.stream, enumerate(requests)):
+        guard.settle(chunk)
+        server.check()
+        answered += [position for position, _ in chunk]
+    return answered
+
+
 class Server:
     """Answers in any order, a bounded number at once, with any share of what a request can take."""
 
@@ -47,7 +57,6 @@ class Server:
             if flying:
                 position, request = flying.pop(self.random.randrange(len(flying)))
                 yield [(position, self._answer(request))]
-                self.check()
 
     def _answer(self, request: Request) -> Response:
         most = upper_bound(request)
@@ -79,20 +88,16 @@ def test_a_budget_is_never_exceeded(
     sizes: list[tuple[int, int]], usd: float | None, tokens: int | None, spent: int, at_once: int, seed: int
 ) -> None:
     budget = Budget.of(usd, tokens, {"other": PRICE, "m": PRICE}, {"other": Tokens(input=spent)})
-    over = budget.obstacle("m", Tokens()) is not None
     server = Server(budget, seed, at_once)
     requests = [request(*size) for size in sizes]
     try:
-        answered = [i for chunk in budget.guard("m").stream(server.stream, enumerate(requests)) for i, _ in chunk]
-        assert sorted(answered) == list(range(len(requests)))
+        assert sorted(stream(server, requests)) == list(range(len(requests)))
     except BudgetSpent as stop:
         first = len(server.asked)
         assert sorted(server.asked) == list(range(first)), "requests are handed out in order"
         assert budget.obstacle("m", upper_bound(requests[first])) == stop.key, "it stops only where nothing fits"
     assert set(server.asked.values()) <= {1}
     assert budget.accounts["m"].reserved == Tokens()
-    if not over:
-        server.check()
 
 
 def test_answers_make_room_for_more() -> None:
@@ -101,24 +106,39 @@ def test_answers_make_room_for_more() -> None:
     budget = Budget.of(None, most * 10, {"m": None}, {})
     server = Server(budget, 1, 64)
     with pytest.raises(BudgetSpent):
-        for _ in budget.guard("m").stream(server.stream, enumerate(requests)):
-            pass
+        stream(server, requests)
     assert server.rounds > 1 and len(server.asked) > 10
 
 
 def test_without_a_limit_everything_is_handed_out_at_once() -> None:
     budget = Budget.of(None, None, {"m": PRICE}, {})
     server = Server(budget, 1, 4)
-    answers = budget.guard("m").stream(server.stream, enumerate([request(9) for _ in range(9)]))
-    assert len(list(answers)) == 9 and server.rounds == 1 and budget.spent()[1] > 0
+    assert len(stream(server, [request(9)] * 9)) == 9 and server.rounds == 1 and budget.spent()[1] > 0
 
 
 def test_a_spent_budget_asks_for_no_backend() -> None:
     budget = Budget.of(None, 10, {"m": None}, {"m": Tokens(input=10)})
     with pytest.raises(BudgetSpent):
-        list(budget.guard("m").chunks(lambda: pytest.fail("the model was loaded"), 1))
+        list(budget.guard("m").chunks(lambda: pytest.fail("the model was loaded"), [request(1)], ()))
     with pytest.raises(BudgetSpent):
         list(budget.guard("m").stream(lambda _: pytest.fail("the model was loaded"), iter([(0, request(1))])))
+
+
+def test_what_is_thrown_into_the_stream_reaches_the_backend() -> None:
+    def send(requests: Asked) -> Iterator[Chunk]:
+        position, _ = next(requests)
+        try:
+            yield []
+        except KeyboardInterrupt:
+            yield [(position, Response(text="drained"))]
+            raise
+
+    answers = Budget.of(None, 9999, {"m": None}, {}).guard("m").stream(send, enumerate([request(1)] * 3))
+    assert next(answers) == []
+    ((_, response),) = answers.throw(KeyboardInterrupt())
+    assert response.text == "drained"
+    with pytest.raises(KeyboardInterrupt):
+        next(answers)
 
 
 def test_nothing_can_take_more_than_its_upper_bound() -> None:
@@ -143,9 +163,9 @@ def test_a_scored_token_is_part_of_the_prompt() -> None:
 SPEECH = '[[tasks]]\nname = "speech"\n[[tasks]]\nname = "colours"\n'
 
 
-def with_budget(world: World, budget: str, *, chunk: int = 2) -> Path:
+def with_budget(world: World, budget: str, **options: object) -> Path:
     (world.folder / "prices.toml").write_text("[mine.models]\nstub = { input = 1000.0, output = 1000.0 }\n")
-    path = world.manifest(world.stub(chunk=chunk), tasks=SPEECH)
+    path = world.manifest(world.stub(chunk=2, **options), tasks=SPEECH)
     path.write_text(f'{path.read_text()}[run]\nprices = "prices.toml"\n{budget}\n')
     return path
 
@@ -158,8 +178,9 @@ def test_a_run_stops_at_the_budget_and_goes_on_when_it_is_raised(world: World, l
     key = low.split(maxsplit=1)[0]
     assert reader.info()["status"] == "interrupted" and reader.info()["stopped"] == key
     asked = len(world.calls())
-    words = interrupted_words(reader, "m.toml")
-    assert f"{40 - asked} requests left to ask" in words and f"raise {key}" in words
+    words = interrupted_words(reader, "resume with the same command: lmrun batch m.toml")
+    assert f"{40 - asked} requests left to ask" in words
+    assert f"raise {key} and resume with the same command: lmrun batch m.toml" in words
     # The chunk that spends the budget is the last one.
     assert 60 <= sum(tokens.total for tokens in reader.tokens().values()) <= 60 + 2 * 20
     reader.close()
@@ -172,6 +193,24 @@ def test_a_run_stops_at_the_budget_and_goes_on_when_it_is_raised(world: World, l
     assert complete(second) and second.directory == first.directory
     assert len(world.calls()) == len(set(world.calls())) == 40
     assert world.scores(second) == world.scores(world.run(with_budget(world, ""), fresh=True, cache=False))
+
+
+@pytest.mark.parametrize("low", ["budget_tokens = 200", "budget_usd = 0.2"])
+@pytest.mark.parametrize("in_flight", [1, 4, 64])
+def test_a_streaming_run_never_exceeds_its_budget(world: World, low: str, in_flight: int) -> None:
+    options = {"streaming": True, "in_flight": in_flight}
+    first = world.run(with_budget(world, low, **options))
+    assert first.exit_code is ExitCode.INTERRUPTED
+    reader = RunReader(first.directory)
+    asked, taken = len(world.calls()), reader.tokens()["stub"].total
+    assert 0 < asked < 40 and 100 < taken <= 200
+    assert reader.unanswered() == 40 - asked, "what was asked is answered"
+    # The first task is complete and scored, although the run is not.
+    assert [job.status for job in reader.jobs()] == ["scored", "looked_up"]
+    reader.close()
+    second = world.run(with_budget(world, "", **options))
+    assert complete(second) and second.directory == first.directory
+    assert len(world.calls()) == len(set(world.calls())) == 40
 
 
 def test_answers_from_the_cache_cost_nothing(world: World) -> None:
