@@ -6,13 +6,14 @@ says what it took. So the budget holds whatever the order of the answers, and no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from lmrun.backends.base import Backend, Chunk
+from lmrun.backends.base import Chunk
 from lmrun.engine.estimate import upper_bound
 from lmrun.engine.prices import Price
+from lmrun.engine.signals import throw_into
 from lmrun.requests import Request
 from lmrun.store.records import Tokens
 
@@ -109,45 +110,46 @@ class Guard:
         if obstacle := self._budget.obstacle(self._name, more):
             raise BudgetSpent(obstacle)
 
-    def stream(self, send: Callable[[Asked], Iterator[Chunk]], requests: Asked) -> Generator[Chunk, None, None]:
+    def stream(self, send: Callable[[Asked], Iterator[Chunk]], requests: Asked) -> Iterator[Chunk]:
         """Answers of ``send``, which is called again whenever answers made room for what did not fit before.
-
-        Each chunk must be handed to :meth:`settle` before the next is asked for. What is thrown into this generator
-        arrives in that of ``send``.
 
         Raises:
             BudgetSpent: the next request does not fit, and no answer is to come that could make room.
         """
         if not self._budget.limited:
-            yield from send(requests)
+            yield from self._settled(send(requests))
             return
         self._held = next(requests, None)
         while self._held is not None:
             self.require(upper_bound(self._held[1]))
-            yield from send(self._affordable(requests))
+            yield from self._settled(send(self._affordable(requests)))
 
-    def chunks(
-        self, backend: Callable[[], Backend], requests: Sequence[Request], answered: Collection[int]
-    ) -> Iterator[Chunk]:
-        """Answers of a backend that forms its own batches; the one that spends the budget is the last.
+    def chunks(self, ask: Callable[[], Iterator[Chunk]], left: int) -> Iterator[Chunk]:
+        """Answers of a backend that forms its own batches, ``left`` in all; the one that spends the budget is the last.
 
         Raises:
             BudgetSpent: it is spent before all are answered.
         """
-        left = len(requests) - len(answered)
         self.require(_ONE)
-        for chunk in backend().run(requests, answered):
-            self.settle(chunk)
+        for chunk in self._settled(ask()):
             yield chunk
             left -= len(chunk)
             if left > 0:
                 self.require(_ONE)
 
-    def settle(self, chunk: Chunk) -> None:
+    def _settled(self, answers: Iterator[Chunk]) -> Iterator[Chunk]:
         """Put what answers took in the place of what they could have taken."""
-        for position, response in chunk:
-            self._account.reserved -= self._on_their_way.pop(position, _NONE)
-            self._account.spent += Tokens.of(response)
+        chunk = next(answers, None)
+        while chunk is not None:
+            for position, response in chunk:
+                self._account.reserved -= self._on_their_way.pop(position, _NONE)
+                self._account.spent += Tokens.of(response)
+            try:
+                yield chunk
+            except KeyboardInterrupt as interrupt:
+                chunk = throw_into(answers, interrupt)
+            else:
+                chunk = next(answers, None)
 
     def _affordable(self, requests: Asked) -> Asked:
         while self._held is not None:

@@ -50,9 +50,9 @@ def execute(plan: Plan, *, cache: Path | None, fresh: bool, tracker: Tracker) ->
         RunError: if the run is held by another process.
         StoreError: if the cache or the run directory cannot be used.
     """
-    prices = _prices(plan)
-    run = plan.manifest.run
-    opened = open_run(run.runs_dir, plan.manifest.name, manifest_hash(plan.manifest), plan.hash, fresh=fresh)
+    run, prices = plan.manifest.run, _prices(plan)
+    identity = manifest_hash(plan.manifest)
+    opened = open_run(run.runs_dir, plan.manifest.name, identity, plan.hash, fresh=fresh)
     return _carry_out(plan, opened, cache, prices, tracker)
 
 
@@ -90,9 +90,8 @@ def _carry_out(
         answerer = Answerer(store, cache_file, tracker, log, Gauges(store.gauge), budget)
         engine = _Engine(plan, opened, store, answerer, tracker, log)
         where = str(cache.absolute()) if cache else None
-        store.set_info(
-            status="running", pid=os.getpid(), host=socket.gethostname(), cache=where, stopped=None, **budget.facts()
-        )
+        process = {"pid": os.getpid(), "host": socket.gethostname()}
+        store.set_info(status="running", **process, cache=where, stopped=None, **budget.facts())
         tracker.spend(*budget.spent())
         log.write("info", "resumed" if opened.resumed else "started", pid=os.getpid())
         try:
@@ -249,11 +248,9 @@ class _Engine:
             self.store.set_info(in_flight=backend.in_flight())
             raise
         except BudgetSpent:
-            ends.finish()
             write_results(self.opened.directory, model.spec.name)
             raise
         except Exception as error:  # noqa: BLE001 - whatever a backend raises must not cost the other models
-            ends.finish()
             self._fail_model(model, error, {job.address.label for job in jobs if job.status == "scored"})
             code = ExitCode.BACKEND_FAILED
         finally:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from lmrun.backends.base import Chunk, Needs, StreamingBackend
 from lmrun.backends.generation import normalise
 from lmrun.backends.tokenize import Unanswerable
 from lmrun.engine.answer import Answerer
-from lmrun.engine.budget import Guard
+from lmrun.engine.budget import BudgetSpent
 from lmrun.engine.estimate import upper_bound
 from lmrun.engine.jobs import Job, JobEnds
-from lmrun.engine.signals import interrupts
+from lmrun.engine.signals import interrupts, throw_into
 from lmrun.errors import BackendError
 from lmrun.requests import Request
 from lmrun.store.queue import Queue, Ticket
@@ -58,14 +58,13 @@ class ModelStream:
         """Ask everything that the backend can answer; the queue holds all jobs. ``ready`` loads it.
 
         Raises:
-            BudgetSpent: what is left does not fit into the budget of the run.
             BackendError: it answers nothing any more. Jobs that are complete are scored all the same.
+            BudgetSpent: the same.
             KeyboardInterrupt: what was in flight is answered or given up; the backend's usage says how much.
         """
         queue = self.answerer.store.queue
-        guard = self.answerer.budget.guard(self.jobs[0].address.model)
-        if first := next(queue.unanswered(), None):
-            guard.require(upper_bound(first[2]))
+        if first := next(queue.unanswered(), None):  # a spent budget needs no backend
+            self.answerer.budget.guard(self.jobs[0].address.model).require(upper_bound(first[2]))
         for job in self._accepted(ready):
             self._waiting[job.address.id] = job
             self._left[job.address.id] = queue.left(job.address.id).requests
@@ -75,7 +74,10 @@ class ModelStream:
         self._complete()
         try:
             if self._waiting:
-                self._file(ready(), guard)
+                self._file(ready())
+        except (BackendError, BudgetSpent):
+            self.ends.finish()
+            raise
         finally:
             queue.clear()
         self.ends.finish()
@@ -99,14 +101,13 @@ class ModelStream:
             self.answerer.enqueue([job.address for job in accepted])
         return accepted
 
-    def _file(self, backend: StreamingBackend, guard: Guard) -> None:
+    def _file(self, backend: StreamingBackend) -> None:
         addresses = {job.address.id: job.address for job in self._waiting.values()}
         first = next(iter(addresses.values()))
         self.answerer.tracker.phase("answering", first.model)
-        chunks = guard.stream(backend.stream, self._requests())
+        chunks = self.answerer.budget.guard(first.model).stream(backend.stream, self._requests())
         with interrupts.deferred():
             while (chunk := self._next(chunks)) is not None:
-                guard.settle(chunk)
                 answers = [(self.open.pop(position), response) for position, response in chunk]
                 if answers:
                     self.answerer.keep(first.fingerprint, addresses, answers)
@@ -115,12 +116,11 @@ class ModelStream:
                     self._complete()
                 self.ends.step()
 
-    def _next(self, chunks: Generator[Chunk, None, None]) -> Chunk | None:
+    def _next(self, chunks: Iterator[Chunk]) -> Chunk | None:
         """The next chunk. An interrupt is raised inside the backend, where it waits at a yield: no answer is lost."""
         if interrupts.take():
             self.answerer.tracker.phase("draining", "what is on its way is waited for; Ctrl-C again leaves it")
-            answered: Chunk = chunks.throw(KeyboardInterrupt())
-            return answered
+            return throw_into(chunks, KeyboardInterrupt())
         return next(chunks, None)
 
     def _requests(self) -> Iterator[tuple[int, Request]]:

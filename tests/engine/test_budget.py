@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +17,7 @@ from lmrun.display.report import interrupted_words
 from lmrun.engine.budget import Asked, Budget, BudgetSpent
 from lmrun.engine.estimate import upper_bound
 from lmrun.engine.prices import Price
+from lmrun.engine.signals import throw_into
 from lmrun.errors import ExitCode, ManifestError
 from lmrun.requests import Message, Request, Response
 from lmrun.store.reader import RunReader
@@ -27,9 +29,8 @@ PRICE = Price(2.0, 0.5, 8.0, "test")
 
 def stream(server: Server, requests: list[Request]) -> list[int]:
     """Ask them within the budget, as the engine does; returns the positions in the order of the answers."""
-    guard, answered = server.budget.guard("m"), []
-    for chunk in guard.stream(server.stream, enumerate(requests)):
-        guard.settle(chunk)
+    answered = []
+    for chunk in server.budget.guard("m").stream(server.stream, enumerate(requests)):
         server.check()
         answered += [position for position, _ in chunk]
     return answered
@@ -119,7 +120,7 @@ def test_without_a_limit_everything_is_handed_out_at_once() -> None:
 def test_a_spent_budget_asks_for_no_backend() -> None:
     budget = Budget.of(None, 10, {"m": None}, {"m": Tokens(input=10)})
     with pytest.raises(BudgetSpent):
-        list(budget.guard("m").chunks(lambda: pytest.fail("the model was loaded"), [request(1)], ()))
+        list(budget.guard("m").chunks(lambda: pytest.fail("the model was loaded"), 1))
     with pytest.raises(BudgetSpent):
         list(budget.guard("m").stream(lambda _: pytest.fail("the model was loaded"), iter([(0, request(1))])))
 
@@ -135,7 +136,7 @@ def test_what_is_thrown_into_the_stream_reaches_the_backend() -> None:
 
     answers = Budget.of(None, 9999, {"m": None}, {}).guard("m").stream(send, enumerate([request(1)] * 3))
     assert next(answers) == []
-    ((_, response),) = answers.throw(KeyboardInterrupt())
+    ((_, response),) = throw_into(answers, KeyboardInterrupt())
     assert response.text == "drained"
     with pytest.raises(KeyboardInterrupt):
         next(answers)
@@ -163,7 +164,7 @@ def test_a_scored_token_is_part_of_the_prompt() -> None:
 SPEECH = '[[tasks]]\nname = "speech"\n[[tasks]]\nname = "colours"\n'
 
 
-def with_budget(world: World, budget: str, **options: object) -> Path:
+def with_budget(world: World, budget: str, **options: Any) -> Path:
     (world.folder / "prices.toml").write_text("[mine.models]\nstub = { input = 1000.0, output = 1000.0 }\n")
     path = world.manifest(world.stub(chunk=2, **options), tasks=SPEECH)
     path.write_text(f'{path.read_text()}[run]\nprices = "prices.toml"\n{budget}\n')
