@@ -131,7 +131,7 @@ class HfBackend:
             try:
                 row, drafts[i] = loaded.pair(i, request)
             except Unanswerable as error:
-                refused[i] = _refusal(error)
+                refused[i] = error.response()
             else:
                 rows.append(row)
         yield from _without(answered, refused)
@@ -146,7 +146,7 @@ class HfBackend:
                 texts.append(loaded.windows(i, request))
             except Unanswerable as error:
                 texts.append([])
-                ready[i] = _refusal(error)
+                ready[i] = error.response()
             else:
                 if not texts[-1]:
                     ready[i] = Response(logprob=0.0)
@@ -170,7 +170,7 @@ class HfBackend:
             try:
                 wanted[name], row, drafts[i] = loaded.prompt(i, request)
             except Unanswerable as error:
-                refused[i] = _refusal(error)
+                refused[i] = error.response()
             else:
                 alike[name].append(row)
         yield from _without(answered, refused)
@@ -219,7 +219,7 @@ class HfBackend:
                 try:
                     answers = generator.generate(part, length, wanted)
                 except (ValueError, TypeError) as error:
-                    refusal = _refusal(Unanswerable("bad_generation_parameter", str(error)))
+                    refusal = Unanswerable("bad_generation_parameter", str(error)).response()
                     return [(row.owner, refusal) for row in part]
                 pairs = zip(part, answers, strict=True)
                 return [(row.owner, _generated(drafts[row.owner], a, notes)) for row, a in pairs]
@@ -273,12 +273,6 @@ def _without(answered: frozenset[int], ready: Mapping[int, Response]) -> Iterato
     chunk = [(i, response) for i, response in ready.items() if i not in answered]
     if chunk:
         yield chunk
-
-
-def _refusal(error: Unanswerable) -> Response:
-    if error.skip:
-        return Response(skipped=str(error))
-    return Response(error=ResponseError(error.kind, str(error)))
 
 
 def _unscored(row: Row) -> list[Score]:
