@@ -13,6 +13,8 @@ ESTIMATED = f"estimated: bytes / {BYTES_PER_TOKEN}"
 
 _TOKENS_PER_MESSAGE = 16
 """More than chat formats put around a message."""
+_SHORTEST_WINDOW = 256
+"""Bytes; no model has a shorter context."""
 
 
 def estimated_tokens(request: Request) -> int:
@@ -33,11 +35,12 @@ def new_tokens(request: Request) -> int:
 def upper_bound(request: Request) -> Tokens:
     """More tokens than a request can take: no tokenizer makes more of a text than it has bytes.
 
-    A long text that is scored as a whole may be sent in windows that overlap; to score, a server may have to generate
-    one token.
+    To score, a server has to generate a token. A long text that is scored as a whole is sent in windows that overlap.
     """
+    size = _bytes(request)
+    if request.kind == "loglikelihood_rolling":
+        return Tokens(input=2 * size + _TOKENS_PER_MESSAGE, output=1 + size // _SHORTEST_WINDOW)
     messages = 1 if isinstance(request.context, str) else len(request.context)
-    size = _bytes(request) * (2 if request.kind == "loglikelihood_rolling" else 1)
     return Tokens(input=size + messages * _TOKENS_PER_MESSAGE, output=max(1, new_tokens(request)))
 
 

@@ -17,20 +17,19 @@ Source = Literal["computed", "cache", "error"]
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Tokens as a provider charges for them. A token that is scored is part of the prompt."""
+    """Tokens as a provider charges for them."""
 
     input: int = 0
     cached: int = 0
     """Of the input."""
     output: int = 0
+    """Generated; where a model scores on this machine, scored."""
     reasoning: int = 0
     """Of the output."""
 
     @classmethod
     def of(cls, response: Response) -> Tokens:
         """What an answer took."""
-        if response.logprob is not None:
-            return cls(response.prompt_tokens + response.completion_tokens, response.cached_tokens)
         return cls(
             response.prompt_tokens, response.cached_tokens, response.completion_tokens, response.reasoning_tokens
         )

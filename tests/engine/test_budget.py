@@ -19,9 +19,10 @@ from lmrun.engine.estimate import upper_bound
 from lmrun.engine.prices import Price
 from lmrun.engine.signals import throw_into
 from lmrun.errors import ExitCode, ManifestError
-from lmrun.requests import Message, Request, Response
+from lmrun.requests import Message, Request, Response, ResponseError
 from lmrun.store.reader import RunReader
 from lmrun.store.records import Tokens
+from lmrun.testing.scripted import ScriptedBackend
 from tests.engine.conftest import World, complete
 
 PRICE = Price(2.0, 0.5, 8.0, "test")
@@ -151,9 +152,7 @@ def test_nothing_can_take_more_than_its_upper_bound() -> None:
     assert upper_bound(long).input >= 200
 
 
-def test_a_scored_token_is_part_of_the_prompt() -> None:
-    scored = Tokens.of(Response(logprob=-1.0, prompt_tokens=10, completion_tokens=3, cached_tokens=4))
-    assert scored == Tokens(input=13, cached=4)
+def test_cached_tokens_have_a_price_of_their_own() -> None:
     written = Tokens.of(Response(text="", prompt_tokens=10, completion_tokens=3, reasoning_tokens=2))
     assert written == Tokens(input=10, output=3, reasoning=2)
     assert PRICE.usd(Tokens(1_000_000, 400_000, 100_000)) == pytest.approx(0.6 * 2 + 0.4 * 0.5 + 0.1 * 8)
@@ -231,3 +230,26 @@ def test_a_budget_in_dollars_needs_a_price(world: World) -> None:
     assert "no price known for stub: add price" in problem.message
     assert problem.location and problem.location.line == 1
     assert not (world.folder / "runs").exists()
+
+
+def test_what_errors_took_stays_spent_when_they_are_asked_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = ScriptedBackend.answer
+
+    def costly_error(backend: ScriptedBackend, request: Request) -> Response:
+        if "colour 3" in str(request.context):
+            return Response(error=ResponseError("choice_not_in_top_logprobs", "no"), prompt_tokens=7)
+        return whole(backend, request)
+
+    path = with_budget(world, "")
+    with monkeypatch.context() as patched:
+        patched.setattr(ScriptedBackend, "answer", costly_error)
+        first = world.run(path)
+    assert first.exit_code is ExitCode.INCOMPLETE
+    spent = RunReader(first.directory).tokens()["stub"]
+    second = world.run(path)
+    assert complete(second) and second.directory == first.directory
+    # Four requests failed, and were then answered.
+    later = RunReader(second.directory).tokens()["stub"]
+    assert later.total > spent.total
+    answers = RunReader(world.run(path, fresh=True, cache=False).directory).tokens()["stub"]
+    assert later == answers + Tokens(input=4 * 7)
