@@ -9,9 +9,9 @@ from typing import Any
 from lmrun.backends.tokenize import Unanswerable
 
 DEFAULT_MAX_TOKENS = 256
+_MAX_TOKENS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 ONLY_SAMPLED = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 """Parameters without a meaning where nothing is drawn."""
-_MAX_TOKENS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 
 
 @dataclass(frozen=True, slots=True)

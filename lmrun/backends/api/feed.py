@@ -7,7 +7,7 @@ from itertools import islice
 from typing import NamedTuple, TypeAlias
 
 from lmrun.backends.api.answers import unasked
-from lmrun.backends.api.call import Asked, Call, Wire
+from lmrun.backends.api.call import Asked, Call, Ready, Wire
 from lmrun.backends.tokenize import Unanswerable
 from lmrun.requests import Request, Response
 
@@ -49,6 +49,9 @@ class Feed:
             generates = group[0].request.kind == "generate_until"
             try:
                 for call in self._wire.calls(group):
+                    if isinstance(call, Ready):
+                        yield call.position, call.response
+                        continue
                     yield Item(rank, call, generates)
                     rank += 1
             except Unanswerable as error:

@@ -38,10 +38,7 @@ class OpenAiWire:
 
     def headers(self, key: str | None) -> Mapping[str, str]:
         """The key, where there is one."""
-        if key is None:
-            return {}
-        named = self.options.api_key_header
-        return {named: key} if named else {"Authorization": f"Bearer {key}"}
+        return {} if key is None else {"Authorization": f"Bearer {key}"}
 
     async def check(self, needs: Needs, post: Post) -> None:
         """Find out whether the server can answer this."""
@@ -54,6 +51,10 @@ class OpenAiWire:
         from lmrun.backends.api.probe import Probe
 
         return await Probe(self.spec, self.options, self).capabilities(post)
+
+    def calls(self, asked: Sequence[Asked]) -> Iterator[Call | Ready]:
+        """Calls for requests; each protocol has its own."""
+        raise NotImplementedError
 
     # -- bodies --------------------------------------------------------------------------------------------------------
 
@@ -85,7 +86,7 @@ def each(asked: Iterable[Asked], calls: Callable[[Asked], Iterable[Call | Ready]
         try:
             yield from calls(one)
         except Unanswerable as error:
-            yield Ready(one.position, error.response())
+            yield Ready(one.position, replace(error.response(), attempts=0))
 
 
 # -- answers -----------------------------------------------------------------------------------------------------------
@@ -132,15 +133,9 @@ def reasoning_delimiters(options: ApiOptions, text: str) -> Delimiters | None:
     return delimiters_in(text) if isinstance(options.reasoning, str) else stated_delimiters(options.reasoning)
 
 
-def with_spent(response: Response, cost: Spent) -> Response:
-    """A response with what the server says it cost."""
-    return replace(
-        response,
-        prompt_tokens=cost.prompt_tokens or response.prompt_tokens,
-        cached_tokens=cost.cached_tokens,
-        completion_tokens=cost.completion_tokens or response.completion_tokens,
-        reasoning_tokens=cost.reasoning_tokens or response.reasoning_tokens,
-    )
+def with_spent(response: Response, cost: Spent | None) -> Response:
+    """A response with what the server says it cost; without that, what was counted or estimated stays."""
+    return response if cost is None else replace(response, **cost._asdict())
 
 
 # -- scores ------------------------------------------------------------------------------------------------------------
