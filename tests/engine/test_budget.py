@@ -16,13 +16,19 @@ from lmrun.backends.base import Chunk
 from lmrun.display.report import interrupted_words
 from lmrun.engine.budget import Asked, Budget, BudgetSpent
 from lmrun.engine.estimate import upper_bound
+from lmrun.engine.forecast import forecast
+from lmrun.engine.inputs import Overrides, open_manifest, open_sources
+from lmrun.engine.plan import build_plan
 from lmrun.engine.prices import Price
 from lmrun.engine.signals import throw_into
+from lmrun.engine.usage import usage_by_model
 from lmrun.errors import ExitCode, ManifestError
 from lmrun.requests import Message, Request, Response, ResponseError
 from lmrun.store.reader import RunReader
 from lmrun.store.records import Tokens
+from lmrun.testing.script import Script
 from lmrun.testing.scripted import ScriptedBackend
+from lmrun.testing.server import ScriptedServer
 from tests.engine.conftest import World, complete
 
 PRICE = Price(2.0, 0.5, 8.0, "test")
@@ -253,3 +259,32 @@ def test_what_errors_took_stays_spent_when_they_are_asked_again(world: World, mo
     assert later.total > spent.total
     answers = RunReader(world.run(path, fresh=True, cache=False).directory).tokens()["stub"]
     assert later == answers + Tokens(input=4 * 7)
+
+
+def test_a_server_is_asked_within_the_budget(world: World) -> None:
+    with ScriptedServer(Script()) as server:
+        tokenizer = server.save_tokenizer(world.folder)
+        table = (
+            f'name = "s"\nbackend = "openai-completions"\nmodel = "{server.script.model}"\n'
+            f'base_url = "{server.base_url}"\ntokenizer = "{tokenizer}"\nprice = {{ input = 2.0, output = 10.0 }}'
+        )
+        path = world.manifest(table, tasks=SPEECH)
+        plan = build_plan(manifest := open_manifest(str(path), Overrides()), open_sources(manifest))
+        planned = forecast(plan, world.folder / "none.db").total()
+        text = path.read_text()
+        path.write_text(f"{text}[run]\nbudget_usd = {planned.usd_low}\n")
+        first = world.run(path)
+        assert first.exit_code is ExitCode.INTERRUPTED
+        reader = RunReader(first.directory)
+        usage = usage_by_model(reader)["s"]
+        assert usage.usd and 0 < usage.usd <= (planned.usd_low or 0)
+        reader.close()
+
+        path.write_text(text)
+        second = world.run(path)
+        assert complete(second) and second.directory == first.directory
+        reader = RunReader(second.directory)
+        usage = usage_by_model(reader)["s"]
+        reader.close()
+    assert usage.tokens.input == planned.prompt_tokens
+    assert usage.usd and (planned.usd_low or 0) < usage.usd <= (planned.usd_high or 0)
