@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from lmrun.requests import Request, Response
 
@@ -15,8 +15,7 @@ ModelStatus = Literal["pending", "running", "done", "failed"]
 Source = Literal["computed", "cache", "error"]
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
+class Tokens(NamedTuple):
     """Tokens as a provider charges for them."""
 
     input: int = 0
@@ -39,7 +38,7 @@ class Tokens:
         """Input and output."""
         return self.input + self.output
 
-    def __add__(self, other: Tokens) -> Tokens:
+    def __add__(self, other: Tokens) -> Tokens:  # type: ignore[override]
         return Tokens(
             self.input + other.input,
             self.cached + other.cached,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from dataclasses import asdict
 
 from lmrun.store.records import Tokens
 
@@ -26,7 +25,7 @@ def keep_tokens_of_errors(db: sqlite3.Connection, keys: str, job_id: int) -> Non
     dropped = _dropped(db)
     for name, tokens in _sums(db, f"a.source = 'error' AND a.key IN ({keys})", job_id).items():
         dropped[name] = dropped.get(name, Tokens()) + tokens
-    kept = json.dumps({name: asdict(tokens) for name, tokens in dropped.items() if tokens.total})
+    kept = json.dumps({name: tokens._asdict() for name, tokens in dropped.items() if tokens.total})
     db.execute("INSERT OR REPLACE INTO run VALUES (?, ?)", (_DROPPED, kept))
 
 
