@@ -148,9 +148,7 @@ class Folder:
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return path
 
-    def _lmrun(
-        self, *arguments: str, environment: Mapping[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
+    def _lmrun(self, *arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         settings = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **(environment or {})}
         command = [sys.executable, "-m", "lmrun", *arguments]
         return subprocess.run(command, cwd=self.path, env=settings, capture_output=True, text=True, check=False)

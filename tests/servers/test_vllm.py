@@ -57,9 +57,7 @@ def test_completions_agree_with_the_model_itself(
     assert_same(found, local)
 
 
-def test_tokens_are_counted_as_the_model_itself_counts(
-    vllm: Server, model: Path, folder: Folder, local: Asked
-) -> None:
+def test_tokens_are_counted_as_the_model_itself_counts(vllm: Server, model: Path, folder: Folder, local: Asked) -> None:
     found = folder.ask(completions(vllm, model), GENERATED)
     for task in GENERATED:
         theirs = [response["prompt_tokens"] for response in local.responses(task)]
