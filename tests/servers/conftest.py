@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -71,6 +73,29 @@ def serve(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
     process = Process([*command, "--device", "cpu"], log, {"HF_HUB_OFFLINE": "1", "PYTHONPATH": ""})
     try:
         process.wait_for(f"{server.url}/health", READY)
+        yield server
+    finally:
+        process.end()
+
+
+@pytest.fixture(scope="session")
+def llama_cpp(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """llama-cpp-python, which gives each token of a prompt that has no BOS the log-probability of the one after it."""
+    import numpy as np
+    from safetensors.numpy import load_file
+
+    made = tmp_path_factory.mktemp("gguf")
+    for name in ("config.json", "tokenizer.json"):
+        shutil.copy(model / name, made)
+    np.savez(made / "weights.npz", **load_file(model / "model.safetensors"))
+    python, file = os.environ[PYTHONS["llama_cpp"]], made / "tiny.gguf"
+    subprocess.run([python, str(Path(__file__).with_name("to_gguf.py")), str(made), str(file)], check=True)
+    server = Server(f"http://127.0.0.1:{(port := free_port())}", "tiny")
+    arguments = f"--model_alias tiny --n_ctx {tiny.POSITIONS} --logits_all true --host 127.0.0.1 --port {port}"
+    command = [python, "-m", "llama_cpp.server", "--model", str(file), *arguments.split()]
+    process = Process(command, made / "log.txt", {"PYTHONPATH": ""})
+    try:
+        process.wait_for(f"{server.url}/v1/models", READY)
         yield server
     finally:
         process.end()

@@ -1,0 +1,53 @@
+"""Real servers that cannot score a text are found out before the first request of a task, and can still generate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.servers.processes import Server
+from tests.servers.runs import SCORED, Asked, Folder
+
+
+def table(server: Server, **options: Any) -> dict[str, Any]:
+    return {"backend": "openai-completions", "model": server.model, "base_url": server.base_url, **options}
+
+
+def assert_refused(found: Asked) -> None:
+    assert found.code == 3, found.stderr
+    assert "Traceback" not in found.stderr
+    assert "log-prob" in found.stderr
+    assert not any(found.samples.values()), "nothing was asked"
+
+
+@pytest.mark.parametrize("tokenizer", [True, False])
+def test_shifted_log_probabilities_are_refused(
+    llama_cpp: Server, model: Path, folder: Folder, *, tokenizer: bool
+) -> None:
+    options = {"tokenizer": str(model), "add_bos_token": False} if tokenizer else {}
+    for task in SCORED:
+        assert_refused(folder.ask(table(llama_cpp, **options), [task]))
+
+
+def test_dropped_log_probabilities_are_refused(serve: Server, model: Path, folder: Folder) -> None:
+    for task in SCORED:
+        assert_refused(folder.ask(table(serve, tokenizer=str(model)), [task]))
+
+
+def test_llama_cpp_generates_what_the_model_itself_does(llama_cpp: Server, folder: Folder, local: Asked) -> None:
+    # This server is not told to begin with a BOS; in a text it is one token all the same.
+    pytest.importorskip("transformers")
+    found = folder.ask(table(llama_cpp), ["real_generate"])
+    assert found.code == 0, found.stderr
+    assert len(found.responses("real_generate")) == len(local.responses("real_generate"))
+
+
+def test_transformers_serve_generates_what_the_model_itself_does(
+    serve: Server, model: Path, folder: Folder, local: Asked
+) -> None:
+    found = folder.ask(table(serve, tokenizer=str(model)), ["real_generate"])
+    assert found.code == 0, found.stderr
+    texts = [response["text"] for response in found.responses("real_generate")]
+    assert texts == [response["text"] for response in local.responses("real_generate")]
