@@ -1,0 +1,190 @@
+"""One HTTP exchange: bytes out, JSON back, or :class:`~lmrun.backends.api.failures.Failed`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+import orjson
+from yarl import URL
+
+from lmrun import __version__
+from lmrun.backends.api import failures
+from lmrun.backends.api.failures import Failed
+from lmrun.backends.api.headers import retry_after, spent
+from lmrun.backends.api.options import Timeout
+
+LARGEST = 256 * 2**20
+"""Bytes of a reply, unpacked; more is no answer."""
+_STEP = 10
+"""Seconds to which time-outs are rounded up, so that few different ones are made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where and as whom requests are sent."""
+
+    base_url: str
+    headers: Mapping[str, str]
+    """The key among them."""
+    query: Mapping[str, str]
+    secrets: tuple[str, ...] = ()
+    """What may not stand in any message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer of the server."""
+
+    body: Mapping[str, Any]
+    pause: float
+    """Seconds until the server has something left of what it allows."""
+
+
+def seconds_allowed(prompt_tokens: int, new_tokens: int) -> float:
+    """The time-out of a request, where the manifest states none.
+
+    Two minutes to wait in the server's queue, and time for a slow server to read 500 tokens and to write 10 tokens per
+    second: 120 + prompt_tokens / 500 + new_tokens / 10, rounded up to tens.
+    """
+    return -(-(120 + prompt_tokens / 500 + new_tokens / 10) // _STEP) * _STEP
+
+
+def is_local(url: str) -> bool:
+    """Whether an address is of this machine, which may be asked offline."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def encode(body: Mapping[str, Any]) -> bytes:
+    """A body as JSON."""
+    try:
+        return orjson.dumps(body)
+    except TypeError:  # half a surrogate pair in a text, or an integer of more than 64 bits
+        return json.dumps(body).encode()
+
+
+class Transport:
+    """A session with one server. Made and closed inside the loop that uses it."""
+
+    def __init__(self, address: Address, timeout: Timeout) -> None:
+        self._address = address
+        self._timeout = timeout
+        self._urls: dict[str, URL] = {}
+        self._proxy = _proxy(address.base_url)
+        self._timeouts = lru_cache(maxsize=256)(self._client_timeout)
+        # No limit here: the window decides how many requests are in flight.
+        connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300)
+        headers = {"Content-Type": "application/json", "User-Agent": f"lmrun/{__version__}", **address.headers}
+        self._session = aiohttp.ClientSession(
+            connector=connector, headers=headers, cookie_jar=aiohttp.DummyCookieJar(), skip_auto_headers=("Accept",)
+        )
+
+    async def close(self) -> None:
+        """End all connections."""
+        await self._session.close()
+
+    def url(self, path: str) -> URL:
+        """The address of a path below ``base_url``."""
+        found = self._urls.get(path)
+        if found is None:
+            base = URL(self._address.base_url)
+            joined = base.with_path(base.path.rstrip("/") + "/" + path.lstrip("/"), keep_query=True)
+            found = self._urls[path] = joined.update_query(self._address.query)
+        return found
+
+    async def post(self, path: str, body: bytes, prompt_tokens: int, new_tokens: int) -> Reply:
+        """Send a body and read the reply. Raises :class:`Failed`."""
+        timeout = self._timeouts(self._timeout.total or seconds_allowed(prompt_tokens, new_tokens))
+        response, raw = await self._exchange("POST", path, body, timeout)
+        return Reply(self._parsed(raw), spent(response.headers) if _announces(response) else 0.0)
+
+    async def get(self, path: str) -> Any:
+        """A page of the server as JSON or text, for hints. Raises :class:`Failed`."""
+        timeout = aiohttp.ClientTimeout(total=self._timeout.connect)
+        _, raw = await self._exchange("GET", path, None, timeout)
+        return failures.parse(raw)
+
+    async def _exchange(
+        self, method: str, path: str, body: bytes | None, timeout: aiohttp.ClientTimeout
+    ) -> tuple[aiohttp.ClientResponse, bytes]:
+        try:
+            async with self._session.request(
+                method, self.url(path), data=body, timeout=timeout, allow_redirects=False, proxy=self._proxy
+            ) as response:
+                raw = await _read(response)
+        except (aiohttp.ClientError, OSError, asyncio.TimeoutError, ValueError) as error:
+            failed = failures.of_exception(error, timeout.total)
+            failed.message = self._without_secrets(failed.message)
+            raise failed from None
+        if response.status >= 300:
+            raise _failed(response, self._without_secrets(raw.decode("utf-8", "replace")).encode())
+        return response, raw
+
+    def _parsed(self, raw: bytes) -> Mapping[str, Any]:
+        try:
+            reply = orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            start = self._without_secrets(raw[:4000].decode("utf-8", "replace"))[:400]
+            raise failures.malformed(f"not JSON, {len(raw):,} bytes: {failures.message_of(start)!r}") from None
+        if not isinstance(reply, dict):
+            raise failures.malformed(f"not a JSON object, but a {type(reply).__name__}")
+        failed = failures.in_reply(reply)
+        if failed:
+            failed.message = self._without_secrets(failed.message)
+            raise failed
+        return reply
+
+    def _client_timeout(self, total: float) -> aiohttp.ClientTimeout:
+        return aiohttp.ClientTimeout(total=total, connect=self._timeout.connect, sock_read=self._timeout.idle)
+
+    def _without_secrets(self, text: str) -> str:
+        for secret in self._address.secrets:
+            text = text.replace(secret, "[key]")
+        return text
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    if response.content_length is not None and response.content_length > LARGEST:
+        raise aiohttp.ClientPayloadError(f"the reply has {response.content_length:,} bytes")
+    pieces, size = [], 0
+    while piece := await response.content.readany():
+        size += len(piece)
+        if size > LARGEST:
+            raise aiohttp.ClientPayloadError(f"the reply has more than {LARGEST:,} bytes")
+        pieces.append(piece)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _announces(response: aiohttp.ClientResponse) -> bool:
+    """Whether there may be something about limits; most servers say nothing, and then nothing is looked up."""
+    return any("ratelimit" in name.lower() for name in response.headers)
+
+
+def _failed(response: aiohttp.ClientResponse, raw: bytes) -> Failed:
+    pause = retry_after(response.headers)
+    if pause is None and response.status == 429:
+        pause = spent(response.headers)
+    return failures.of_status(response.status, raw, pause, response.headers.get("Location"))
+
+
+def _proxy(base_url: str) -> str | None:
+    """The proxy of the environment (``HTTPS_PROXY``, ``NO_PROXY`` …), looked up once and not per request."""
+    parts = urlsplit(base_url)
+    if is_local(base_url) or proxy_bypass(parts.hostname or ""):
+        return None
+    proxies = getproxies()
+    return proxies.get(parts.scheme) or proxies.get("all")
+
+
