@@ -1,4 +1,4 @@
-"""Generation parameters, from what a task states to what is meant. The same for every local backend."""
+"""Generation parameters, from what a task states to what is meant. The same for every backend."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 from lmrun.backends.tokenize import Unanswerable
 
 DEFAULT_MAX_TOKENS = 256
+ONLY_SAMPLED = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
+"""Parameters without a meaning where nothing is drawn."""
 _MAX_TOKENS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 
 

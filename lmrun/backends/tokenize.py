@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, get_args
 
-from lmrun.requests import Context, Message, context_as_json
+from lmrun.requests import Context, Message, Response, ResponseError, context_as_json
 
 Tokens: TypeAlias = Sequence[int]
 Join: TypeAlias = Literal["joint", "remerged", "split"]
@@ -46,7 +46,15 @@ class Tokenizer(Protocol):
         """Text of token ids."""
         ...
 
-    def apply_chat_template(self, conversation: Sequence[Mapping[str, str]], **options: Any) -> Any:
+    def apply_chat_template(
+        self,
+        conversation: Sequence[Mapping[str, Any]],
+        *,
+        tokenize: bool,
+        add_generation_prompt: bool,
+        continue_final_message: bool,
+        chat_template: str | None = None,
+    ) -> Any:
         """A conversation as the model's text."""
         ...
 
@@ -59,6 +67,12 @@ class Unanswerable(Exception):  # noqa: N818 - the state of a request, not a fau
         self.kind = kind
         self.skip = skip
         """The manifest wants such requests left out."""
+
+    def response(self) -> Response:
+        """What stands in place of an answer."""
+        if self.skip:
+            return Response(skipped=str(self))
+        return Response(error=ResponseError(self.kind, str(self)))
 
 
 class Pair(NamedTuple):
@@ -212,14 +226,13 @@ class Encoder:
 
     def _apply_template(self, messages: tuple[Message, ...]) -> str:
         prefilled = bool(messages) and messages[-1].role == "assistant"
-        named = {"chat_template": self._template_name} if self._template_name else {}
         conversation = context_as_json(messages)
         rendered: str = self.tokenizer.apply_chat_template(
             conversation,  # type: ignore[arg-type]
             tokenize=False,
             add_generation_prompt=not prefilled,
             continue_final_message=prefilled,
-            **named,
+            chat_template=self._template_name,
         )
         return rendered
 

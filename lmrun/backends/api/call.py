@@ -43,6 +43,13 @@ class Call:
     """Put into every response."""
 
 
+class Ready(NamedTuple):
+    """An answer that needs no call: an empty text, or a request among others that cannot be asked."""
+
+    position: int
+    response: Response
+
+
 class Malformed(Exception):  # noqa: N818 - the state of a reply, not a fault of the program
     """A reply that does not hold what the protocol promises; it is asked again."""
 
@@ -79,11 +86,11 @@ class Wire(Protocol):
         """All that can be found out."""
         ...
 
-    def calls(self, asked: Sequence[Asked]) -> Iterator[Call]:
+    def calls(self, asked: Sequence[Asked]) -> Iterator[Call | Ready]:
         """Calls for requests that follow each other and share kind and context (the choices of a doc).
 
         Raises:
-            Unanswerable: none of them can be asked.
+            Unanswerable: none of them can be asked; raised before the first call is given.
         """
         ...
 

@@ -12,20 +12,14 @@ from typing import Any, TypeVar
 from lmrun.backends.base import Chunk, ModelIdentity, ModelSpec, Usage
 from lmrun.backends.generation import Generation
 from lmrun.backends.hf.generating import Answer, PromptRow
-from lmrun.backends.hf.identify import (
-    delimiters,
-    identify,
-    read_config,
-    resolve_dtype,
-    stated_max_length,
-    template_file,
-)
+from lmrun.backends.hf.identify import identify, read_config, resolve_dtype, stated_max_length
 from lmrun.backends.hf.loaded import Loaded
 from lmrun.backends.hf.loading import is_out_of_memory, load_model, load_tokenizer, quiet, release_memory
 from lmrun.backends.hf.options import HfOptions
 from lmrun.backends.hf.plan import GENERATION_STEP, Room, Row, batches, merge_rows, padded_length, rounds
 from lmrun.backends.hf.scoring import Score
-from lmrun.backends.hf.source import Source, locate
+from lmrun.backends.source import Source, locate
+from lmrun.backends.templates import delimiters, template_file, template_name
 from lmrun.backends.tokenize import Encoder, Unanswerable
 from lmrun.errors import BackendError
 from lmrun.requests import Request, Response, ResponseError, canonical_json
@@ -75,14 +69,14 @@ class HfBackend:
         config = read_config(self._source)
         with quiet():
             tokenizer = load_tokenizer(self._tokenizer_source, self._options)
-            template = template_file(self._options)
+            template = template_file(self._options.chat_template)
             if template is not None:
                 tokenizer.chat_template = template
-            name = self._options.chat_template if template is None else None
+            name = template_name(self._options.chat_template)
             encoder = Encoder(tokenizer, add_bos_token=self._options.add_bos_token, template_name=name)
             model = load_model(self._source, self._options, resolve_dtype(self._options.dtype, config))
         stated = stated_max_length(model.config.to_dict(), self._tokenizer_source.folder)
-        found = delimiters(self._tokenizer_source.folder, self._options)
+        found = delimiters(self._tokenizer_source.folder, self._options.reasoning, self._options.chat_template)
         self._loaded = Loaded.of(model, encoder, self._options.max_length or stated, self._options, found)
         self._usage = Usage(phase="loaded", device=str(model.device), facts=self._loaded.facts())
 
@@ -129,7 +123,7 @@ class HfBackend:
             try:
                 row, drafts[i] = loaded.pair(i, request)
             except Unanswerable as error:
-                refused[i] = _refusal(error)
+                refused[i] = error.response()
             else:
                 rows.append(row)
         yield from _without(answered, refused)
@@ -144,7 +138,7 @@ class HfBackend:
                 texts.append(loaded.windows(i, request))
             except Unanswerable as error:
                 texts.append([])
-                ready[i] = _refusal(error)
+                ready[i] = error.response()
             else:
                 if not texts[-1]:
                     ready[i] = Response(logprob=0.0)
@@ -168,7 +162,7 @@ class HfBackend:
             try:
                 wanted[name], row, drafts[i] = loaded.prompt(i, request)
             except Unanswerable as error:
-                refused[i] = _refusal(error)
+                refused[i] = error.response()
             else:
                 alike[name].append(row)
         yield from _without(answered, refused)
@@ -217,7 +211,7 @@ class HfBackend:
                 try:
                     answers = generator.generate(part, length, wanted)
                 except (ValueError, TypeError) as error:
-                    refusal = _refusal(Unanswerable("bad_generation_parameter", str(error)))
+                    refusal = Unanswerable("bad_generation_parameter", str(error)).response()
                     return [(row.owner, refusal) for row in part]
                 pairs = zip(part, answers, strict=True)
                 return [(row.owner, _generated(drafts[row.owner], a, notes)) for row, a in pairs]
@@ -271,12 +265,6 @@ def _without(answered: frozenset[int], ready: Mapping[int, Response]) -> Iterato
     chunk = [(i, response) for i, response in ready.items() if i not in answered]
     if chunk:
         yield chunk
-
-
-def _refusal(error: Unanswerable) -> Response:
-    if error.skip:
-        return Response(skipped=str(error))
-    return Response(error=ResponseError(error.kind, str(error)))
 
 
 def _unscored(row: Row) -> list[Score]:

@@ -8,13 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from lmrun.backends.generation import Generation, cut_at_stops
+from lmrun.backends.generation import ONLY_SAMPLED, Generation, cut_at_stops
 from lmrun.backends.hf.loading import quiet
 from lmrun.backends.hf.reasoning import ReasoningDecoder, ReasoningStops
 from lmrun.backends.hf.scoring import NOT_A_NUMBER
 from lmrun.requests import FinishReason, ResponseError
 
-_ONLY_SAMPLED = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 _DEFAULTS: Mapping[str, Any] = {"temperature": 1.0, "top_k": 50, "top_p": 1.0}
 """Of transformers, where neither the task nor the model's generation_config.json says anything."""
 
@@ -88,7 +87,7 @@ class Generator:
                 # The rows of beams change places; their answers are cut at the stops afterwards.
                 stopping_criteria=[stops] if wanted.until and beams == 1 else [],
                 logits_processor=[faults, *(self._sampler(rows, copies, length, wanted) if wanted.sample else [])],
-                **{k: v for k, v in wanted.options.items() if k not in _ONLY_SAMPLED},
+                **{k: v for k, v in wanted.options.items() if k not in ONLY_SAMPLED},
             )
         generated: list[list[int]] = out[: len(rows), length:].tolist()
         broken = faults.rows(copies)
@@ -116,7 +115,7 @@ class Generator:
     def sampling(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Sampling parameters in force: of the task, else of the model's generation config, else the usual ones."""
         values: dict[str, Any] = {}
-        for name in _ONLY_SAMPLED:
+        for name in ONLY_SAMPLED:
             value = options.get(name)
             if value is None:
                 value = getattr(self.model.generation_config, name, None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 from lmrun.backends import fingerprint as files
 from lmrun.backends.base import ModelIdentity
 from lmrun.backends.hf.options import HfOptions
-from lmrun.backends.hf.source import Source
-from lmrun.backends.reasoning import KNOWN, Delimiters, known_delimiters
+from lmrun.backends.source import Source
+from lmrun.backends.templates import delimiters, template_hash
 from lmrun.errors import BackendError
 
 _LENGTHS = ("n_positions", "max_position_embeddings", "n_ctx")
@@ -31,7 +30,7 @@ def identify(source: Source, tokenizer: Source, options: HfOptions) -> ModelIden
         "weights": _weights(source),
         "config": files.hash_files(files.matching(source.folder, files.CONFIG_FILES)),
         "tokenizer": files.hash_files(files.matching(tokenizer.folder, files.TOKENIZER_FILES)),
-        "chat_template": _chat_template(tokenizer.folder, options),
+        "chat_template": template_hash(tokenizer.folder, options.chat_template),
         "dtype": resolve_dtype(options.dtype, config),
         "max_length": options.max_length or stated_max_length(config, tokenizer.folder),
         "add_bos_token": options.add_bos_token,
@@ -40,7 +39,7 @@ def identify(source: Source, tokenizer: Source, options: HfOptions) -> ModelIden
     if source.commit:
         facts |= {"model": source.name, "revision": source.commit}
     # Named only where they differ from what holds for every model.
-    if found := delimiters(tokenizer.folder, options):
+    if found := delimiters(tokenizer.folder, options.reasoning, options.chat_template):
         facts["reasoning"] = list(found)
     if options.too_long != "left":
         facts["too_long"] = options.too_long
@@ -86,49 +85,6 @@ def _weights(source: Source) -> str:
             hint="model.safetensors or pytorch_model.bin, or shards of them with their index",
         )
     return found
-
-
-def _chat_template(folder: Path, options: HfOptions) -> str | None:
-    text = template_file(options) if options.chat_template else None
-    if text is None:
-        text = files.chat_template(folder)
-    if text is None:
-        return None
-    name = options.chat_template if options.chat_template and not Path(options.chat_template).is_file() else ""
-    return files.hash_text(json.dumps([name, text]))
-
-
-def delimiters(folder: Path, options: HfOptions) -> Delimiters | None:
-    """What stands around the reasoning of a model; None where it is not to be split off.
-
-    Raises:
-        BackendError: nothing in the tokenizer's files tells.
-    """
-    if options.reasoning is None:
-        return None
-    if options.reasoning != "auto":
-        return Delimiters(options.reasoning["start"].strip(), options.reasoning["end"].strip())
-    found = known_delimiters(template_file(options) or files.chat_template(folder), _added_tokens(folder))
-    if found is None:
-        known = ", ".join(known.end for known in KNOWN)
-        raise BackendError(
-            f'reasoning = "auto": neither chat template nor tokenizer in {folder} has a known delimiter ({known})',
-            hint='name them: reasoning = { start = "…", end = "…" }; or leave `reasoning` out',
-        )
-    return found
-
-
-def _added_tokens(folder: Path) -> set[str]:
-    listed = files.read_json(folder / "tokenizer.json").get("added_tokens", [])
-    configured = files.read_json(folder / "tokenizer_config.json").get("added_tokens_decoder", {}).values()
-    return {token["content"] for token in (*listed, *configured)} | set(files.read_json(folder / "added_tokens.json"))
-
-
-def template_file(options: HfOptions) -> str | None:
-    """The text of the template file that the manifest names, or None where it names one of the tokenizer's."""
-    if options.chat_template and Path(options.chat_template).is_file():
-        return Path(options.chat_template).read_text(encoding="utf-8")
-    return None
 
 
 def resolve_dtype(dtype: str, config: Mapping[str, Any]) -> str:

@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from lmrun.backends.hf.options import HfOptions
-from lmrun.backends.hf.source import Source
 from lmrun.backends.registry import missing_packages
+from lmrun.backends.source import Source
 from lmrun.errors import BackendError
 
 

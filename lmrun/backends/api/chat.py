@@ -1,0 +1,187 @@
+"""``/chat/completions``: messages, answered; choices of one token scored, where the server has ``top_logprobs``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lmrun.backends.api.call import Asked, Call, Malformed, Ready
+from lmrun.backends.api.logprobs import Choices, next_tokens
+from lmrun.backends.api.openai import (
+    OpenAiWire,
+    among,
+    answer,
+    each,
+    reasoning_delimiters,
+    scored,
+    with_spent,
+)
+from lmrun.backends.api.replies import choices, divide_cost, finish_reason, spent
+from lmrun.backends.generation import Generation, normalise
+from lmrun.backends.tokenize import Unanswerable
+from lmrun.requests import Context, Message, Request, Response, Role
+
+_PATH = "/chat/completions"
+_TOP = 20
+"""Alternatives that the protocol allows to ask for."""
+_PER_MESSAGE = 4
+"""Tokens that a chat template puts around a message, about."""
+
+
+class ChatWire(OpenAiWire):
+    """The protocol of ``/chat/completions``."""
+
+    def facts(self) -> Mapping[str, Any]:
+        """Nothing: all that can change an answer is on the server, or in the manifest."""
+        return {}
+
+    def counter(self) -> Callable[[Request], int] | None:
+        """None: which tokens a chat becomes is known to the server alone."""
+        return None
+
+    def calls(self, asked: Sequence[Asked]) -> Iterator[Call | Ready]:
+        """Calls for requests that share kind and context."""
+        if asked[0].request.kind == "loglikelihood":
+            return iter([self._chosen(asked)])
+        return each(asked, self._answered)
+
+    def join(self, calls: Sequence[Call]) -> Call:
+        """Never asked for: no call of this protocol is joinable."""
+        raise NotImplementedError("a chat completion has one prompt")
+
+    def _answered(self, one: Asked) -> list[Call]:
+        request = one.request
+        if request.kind != "generate_until":
+            raise Unanswerable(
+                "unsupported_request",
+                f"{request.kind} cannot be asked of a chat; use openai-completions or hf, or a generative variant",
+            )
+        wanted = normalise(request.generation)
+        fields = {**self._chat(request.context), **self.sampling(wanted, request.seed)}
+        read = Answered(self, request, wanted)
+        tokens = estimate(request.context)
+        return [Call(_PATH, self.body(**fields), (one.position,), read, tokens, wanted.max_new_tokens)]
+
+    def _chosen(self, asked: Sequence[Asked]) -> Call:
+        """All choices of a doc, by the alternatives for the first token of the answer."""
+        context = asked[0].request.context
+        top = self.found.top_logprobs or self.options.dialect.max_top_logprobs or _TOP
+        fields = {"max_tokens": 1, "temperature": 0.0, "logprobs": True, "top_logprobs": top}
+        requests = tuple(request for _, request in asked)
+        read = Chosen(requests, Choices(frozenset(request.continuation for request in requests)))
+        owners = tuple(position for position, _ in asked)
+        return Call(_PATH, self.body(**self._chat(context), **fields), owners, read, estimate(context), 1)
+
+    def _chat(self, context: Context) -> dict[str, Any]:
+        """The messages; a last one of the assistant is to be continued, which is no part of OpenAI's protocol."""
+        messages = as_messages(context)
+        fields: dict[str, Any] = {"messages": [_BODIES[message.role](message) for message in messages]}
+        if messages[-1].role == "assistant":
+            fields |= {"continue_final_message": True, "add_generation_prompt": False}
+        return fields
+
+
+def as_messages(context: Context) -> tuple[Message, ...]:
+    """The messages of a context; plain text becomes one of the user."""
+    return (Message("user", context),) if isinstance(context, str) else context
+
+
+def estimate(context: Context) -> int:
+    """Prompt tokens, about: a quarter of the bytes, and some for each message."""
+    messages = as_messages(context)
+    return sum(len(m.content.encode("utf-8", "surrogatepass")) // 4 + _PER_MESSAGE for m in messages)
+
+
+# -- messages, by role -------------------------------------------------------------------------------------------------
+
+
+def _system(message: Message) -> dict[str, Any]:
+    return {"role": "system", "content": message.content}
+
+
+def _user(message: Message) -> dict[str, Any]:
+    return {"role": "user", "content": message.content}
+
+
+def _assistant(message: Message) -> dict[str, Any]:
+    return {"role": "assistant", "content": message.content}
+
+
+_BODIES: Mapping[Role, Callable[[Message], dict[str, Any]]] = {
+    "system": _system,
+    "user": _user,
+    "assistant": _assistant,
+}
+
+
+# -- reading -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """Reads the answer to a chat."""
+
+    wire: ChatWire
+    request: Request
+    wanted: Generation
+
+    def __call__(self, reply: Mapping[str, Any]) -> list[Response]:
+        """The answer."""
+        (choice,) = choices(reply, 1)
+        message = choice.get("message")
+        if not isinstance(message, Mapping):
+            raise Malformed("the choice has no message")
+        apart = str(message.get("reasoning_content") or message.get("reasoning") or "").strip()
+        response = self._answer(choice, message, apart)
+        return [with_spent(replace(response, prompt_tokens=estimate(self.request.context)), spent(reply))]
+
+    def _answer(self, choice: Mapping[str, Any], message: Mapping[str, Any], apart: str) -> Response:
+        if refusal := message.get("refusal"):
+            return Response(text=str(refusal), reasoning=apart or None, finish_reason="refusal")
+        finish = finish_reason(choice)
+        text = _content(message)
+        if text is None:
+            if finish == "stop" and not apart and not message.get("tool_calls"):
+                raise Malformed("the message has no content")
+            notes = {"no_answer": _why_empty(message, finish)}
+            return Response(text="", reasoning=apart or None, finish_reason=finish, notes=notes)
+        found = reasoning_delimiters(self.wire.options, text)
+        opened = found is not None and found.opened_by(self.request.context, "")
+        return answer(text, finish, self.wanted.until, found, opened=opened, apart=apart)
+
+
+def _content(message: Mapping[str, Any]) -> str | None:
+    """The text of a message, which some servers cut into parts; None: there is none."""
+    content = message.get("content")
+    if isinstance(content, list):
+        return "".join(str(part.get("text") or "") for part in content if isinstance(part, Mapping))
+    if content is not None and not isinstance(content, str):
+        raise Malformed(f"{type(content).__name__} in place of an answer")
+    return content
+
+
+def _why_empty(message: Mapping[str, Any], finish: str) -> str:
+    if message.get("tool_calls"):
+        return "a tool call in its place"
+    return {"length": "cut off before it", "refusal": "withheld"}.get(finish, "nothing after the reasoning")
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Reads the log-probabilities of choices that an answer may begin with."""
+
+    requests: tuple[Request, ...]
+    doc: Choices
+
+    def __call__(self, reply: Mapping[str, Any]) -> list[Response]:
+        """The scores."""
+        (choice,) = choices(reply, 1)
+        alternatives = next_tokens(choice)
+        responses = []
+        for request, cost in zip(self.requests, divide_cost(spent(reply), len(self.requests)), strict=True):
+            # An answer begins without the space that stands before a choice in a text.
+            found = among(alternatives, request.continuation.lstrip())
+            response = found if isinstance(found, Response) else scored(request, found, self.doc)
+            responses.append(with_spent(response, cost))
+        return responses

@@ -1,0 +1,185 @@
+"""Log-probabilities in replies of OpenAI-compatible servers: of the tokens of a prompt, and of what may come next.
+
+Nothing here is taken on trust. A number that is missing, of the wrong sign, or one for a token that was not sent, makes
+the reply :class:`Malformed`: a wrong log-probability looks like a score.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from lmrun.backends.api.call import Malformed
+
+_ROUNDING = 1e-3
+"""How far above 0 a log-probability can come by rounding."""
+_BY_ID = "token_id:"
+"""How vLLM spells a token with ``return_tokens_as_token_ids``."""
+
+
+class Scored(NamedTuple):
+    """Tokens scored together."""
+
+    logprob: float
+    is_greedy: bool
+    count: int
+
+
+class Position(NamedTuple):
+    """A token of the prompt."""
+
+    token: str
+    """As the server spells it."""
+    logprob: Any
+    """As the reply has it; null for the first."""
+    best: Any
+    """The highest of this position."""
+
+
+def echoed(choice: Mapping[str, Any]) -> list[Position]:
+    """The tokens of a reply with ``echo`` and ``logprobs``: those of the prompt, then those generated."""
+    logs = choice.get("logprobs")
+    if not isinstance(logs, Mapping):
+        raise Malformed("the reply has no logprobs")
+    columns = [logs.get(name) for name in ("tokens", "token_logprobs", "top_logprobs")]
+    if not all(isinstance(column, list) for column in columns):
+        raise Malformed("the reply's logprobs lack tokens, token_logprobs or top_logprobs")
+    tokens, values, tops = columns
+    if not len(tokens) == len(values) == len(tops):  # type: ignore[arg-type]
+        raise Malformed("tokens, token_logprobs and top_logprobs have different lengths")
+    return [
+        Position(str(token), value, max(_numbers(top.values()), default=None) if isinstance(top, Mapping) else None)
+        for token, value, top in zip(tokens, values, tops, strict=True)  # type: ignore[arg-type]
+    ]
+
+
+def prompt_logprobs(choice: Mapping[str, Any], tokens: Sequence[int]) -> list[Position]:
+    """The tokens of a reply to ``prompt_logprobs``, which names them by their ids."""
+    logs = choice.get("prompt_logprobs")
+    if not isinstance(logs, list) or len(logs) != len(tokens):
+        found = len(logs) if isinstance(logs, list) else "no"
+        raise Malformed(f"{found} prompt_logprobs for {len(tokens)} tokens")
+    found_positions = [Position(f"{_BY_ID}{tokens[0]}", None, None)]
+    for token, at in zip(tokens[1:], logs[1:], strict=True):
+        values = {i: entry.get("logprob") for i, entry in (at or {}).items() if isinstance(entry, Mapping)}
+        if str(token) not in values:
+            raise Malformed(f"prompt_logprobs lack the token {token}, which was sent")
+        best = max(_numbers(values.values()), default=None)
+        found_positions.append(Position(f"{_BY_ID}{token}", values[str(token)], best))
+    return found_positions
+
+
+def check_tokens(positions: Sequence[Position], tokens: Sequence[int]) -> list[Position]:
+    """The positions of the prompt, without what was generated.
+
+    Raises:
+        Malformed: they are not as many as the tokens that were sent, or others.
+    """
+    if not len(tokens) <= len(positions) <= len(tokens) + 1:
+        raise Malformed(f"log-probabilities of {len(positions)} tokens for a prompt of {len(tokens)}")
+    prompt = list(positions[: len(tokens)])
+    for position, token in zip(prompt, tokens, strict=True):
+        if position.token.startswith(_BY_ID) and position.token != f"{_BY_ID}{token}":
+            raise Malformed(f"a log-probability of {position.token} where the token {token} was sent")
+    return prompt
+
+
+def total(positions: Sequence[Position]) -> Scored:
+    """The sum over positions, and whether each of them has the highest log-probability of all tokens."""
+    values = [_logprob(position.logprob) for position in positions]
+    greedy = all(v >= _logprob(p.best) for v, p in zip(values, positions, strict=True))
+    return Scored(math.fsum(values), greedy, len(values))
+
+
+def _logprob(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
+        raise Malformed(f"{value!r} in place of a log-probability")
+    if value > _ROUNDING:
+        raise Malformed(f"{value} is above 0, and no log-probability")
+    return float(value)
+
+
+def _numbers(values: Iterable[Any]) -> Iterator[float]:
+    return (v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool))
+
+
+# -- what may come next ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Alternatives:
+    """Tokens that may come next, each with its log-probability."""
+
+    by_text: Mapping[str, float]
+    """Without spellings that several tokens share, as parts of characters do."""
+    by_id: Mapping[int, float]
+    """Empty where the server names no ids."""
+    best: float
+    count: int
+
+    def score(self, text: str, token: int | None = None) -> Scored | None:
+        """A token by its id, where that is known on both sides, or else by its spelling; None: not among them."""
+        value = self.by_id.get(token) if token is not None and self.by_id else self.by_text.get(text)
+        return None if value is None else Scored(value, value >= self.best, 1)
+
+
+def next_tokens(choice: Mapping[str, Any]) -> Alternatives:
+    """The alternatives for the first generated token, in the form of completions or in that of chats."""
+    logs = choice.get("logprobs")
+    if not isinstance(logs, Mapping):
+        raise Malformed("the reply has no logprobs")
+    by_text: dict[str, float] = {}
+    by_id: dict[int, float] = {}
+    shared: set[str] = set()
+    best, count = -math.inf, 0
+    for text, token, value in _entries(logs):
+        best, count = max(best, value), count + 1
+        if token is not None:
+            by_id[token] = value
+        if text in by_text:
+            shared.add(text)
+        by_text[text] = value
+    if not count:
+        raise Malformed("the reply has no alternatives for the first token")
+    return Alternatives({t: v for t, v in by_text.items() if t not in shared}, by_id, best, count)
+
+
+def _entries(logs: Mapping[str, Any]) -> Iterator[tuple[str, int | None, float]]:
+    if content := logs.get("content"):
+        first = content[0]
+        listed = first.get("top_logprobs") or ()
+        entries = [(str(entry.get("token")), entry.get("id"), entry.get("logprob")) for entry in listed]
+    else:
+        tops = (logs.get("top_logprobs") or [None])[0] or {}
+        entries = [(text, None, value) for text, value in tops.items()]
+    for text, token, value in entries:
+        named = int(text.removeprefix(_BY_ID)) if text.startswith(_BY_ID) else token
+        yield text, named if isinstance(named, int) else None, _logprob(value)
+
+
+# -- the choices of a doc ----------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Choices:
+    """What was found for the continuations of one context, to see whether it can be true."""
+
+    texts: frozenset[str]
+    found: dict[str, Scored] = field(default_factory=dict)
+
+    def add(self, text: str, scored: Scored) -> bool:
+        """Note a result; False where it completes a doc whose continuations all have the same log-probability.
+
+        Different tokens in one place cannot all be certain; but two of them can be equally likely, for a model in half
+        precision has few numbers. Texts of several tokens never are.
+        """
+        self.found[text] = scored
+        if len(self.texts) < 2 or self.found.keys() != self.texts:
+            return True
+        values = {s.logprob for s in self.found.values()}
+        if len(values) > 1:
+            return True
+        one_token = all(s.count == 1 for s in self.found.values())
+        return one_token and math.fsum(math.exp(s.logprob) for s in self.found.values()) <= 1 + _ROUNDING

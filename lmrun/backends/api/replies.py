@@ -1,0 +1,121 @@
+"""Replies of OpenAI-compatible servers: their choices in order, what they cost, and why they ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from lmrun.backends.api.call import Malformed
+from lmrun.requests import FinishReason
+
+_FINISHED: Mapping[str, FinishReason] = {
+    "length": "length",
+    "max_tokens": "length",
+    "model_length": "length",
+    "content_filter": "refusal",
+}
+"""All other reasons mean that the model, or a stop, has ended the answer."""
+
+
+class Spent(NamedTuple):
+    """Tokens of a reply, as the server counts them."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+def choices(reply: Mapping[str, Any], count: int) -> list[Mapping[str, Any]]:
+    """The choice for each of ``count`` prompts, by its ``index``: the order in a reply means nothing.
+
+    Raises:
+        Malformed: there are more or fewer, two of them claim one place, or the reply is an error after all.
+    """
+    _raise_error(reply)
+    found = reply.get("choices")
+    if not isinstance(found, list) or not all(isinstance(choice, Mapping) for choice in found):
+        raise Malformed("the reply has no list of choices")
+    if len(found) != count:
+        raise Malformed(f"the reply has {len(found)} choices for {count} prompts")
+    for choice in found:
+        _raise_error(choice)
+    if count == 1:
+        return found
+    placed = {choice.get("index"): choice for choice in found}
+    if set(placed) != set(range(count)):
+        raise Malformed(f"the choices have the indices {[c.get('index') for c in found]}, not 0 to {count - 1}")
+    return [placed[i] for i in range(count)]
+
+
+def _raise_error(part: Mapping[str, Any]) -> None:
+    # Gateways report an upstream's failure inside of a reply with status 200.
+    if error := part.get("error"):
+        message = error.get("message") if isinstance(error, Mapping) else error
+        raise Malformed(f"an error in place of an answer: {str(message)[:500]}")
+
+
+def spent(reply: Mapping[str, Any]) -> Spent:
+    """What a reply cost; zeros where the server does not say."""
+    usage = reply.get("usage") or {}
+    prompt = usage.get("prompt_tokens_details") or {}
+    completion = usage.get("completion_tokens_details") or {}
+    return Spent(
+        _count(usage.get("prompt_tokens")),
+        _count(prompt.get("cached_tokens")),
+        _count(usage.get("completion_tokens")),
+        _count(completion.get("reasoning_tokens")),
+    )
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) and value > 0 else 0
+
+
+def finish_reason(choice: Mapping[str, Any]) -> FinishReason:
+    """Why an answer ended."""
+    return _FINISHED.get(str(choice.get("finish_reason")), "stop")
+
+
+def share(total: int, weights: Sequence[int]) -> list[int]:
+    """A count in whole parts that sum to it, in proportion to weights."""
+    if not sum(weights):
+        weights = [1] * len(weights)
+    ends, so_far = [], 0
+    for weight in weights:
+        so_far += weight
+        ends.append(total * so_far // sum(weights))
+    return [end - start for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def divide(reply: Mapping[str, Any], prompt_tokens: Sequence[int]) -> list[Mapping[str, Any]]:
+    """The reply to several prompts as one reply for each; ``prompt_tokens`` says how long they were.
+
+    Usage is stated for all of them together. Each gets of it by the length of its prompt and of its answer.
+    """
+    placed = choices(reply, len(prompt_tokens))
+    whole = spent(reply)
+    answers = [len(str(choice.get("text") or "").encode("utf-8", "surrogatepass")) for choice in placed]
+    parts = zip(
+        placed,
+        share(whole.prompt_tokens, prompt_tokens),
+        share(whole.cached_tokens, prompt_tokens),
+        share(whole.completion_tokens, answers),
+        share(whole.reasoning_tokens, answers),
+        strict=True,
+    )
+    return [{"choices": [choice], "usage": _usage(Spent(*counts))} for choice, *counts in parts]
+
+
+def _usage(part: Spent) -> dict[str, Any]:
+    return {
+        "prompt_tokens": part.prompt_tokens,
+        "completion_tokens": part.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": part.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": part.reasoning_tokens},
+    }
+
+
+def divide_cost(cost: Spent, count: int) -> list[Spent]:
+    """What one call cost, for each of the requests that it answers."""
+    return [Spent(*parts) for parts in zip(*(share(total, [1] * count) for total in cost), strict=True)]
