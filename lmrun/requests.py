@@ -130,12 +130,11 @@ def response_as_json(response: Response) -> dict[str, Any]:
     """A response as a JSON mapping that leaves out what is empty."""
     out: dict[str, Any] = {}
     for name in ("text", "reasoning", "logprob", "is_greedy", "finish_reason", "skipped"):
-        value = getattr(response, name)
-        if value is not None:
+        if (value := getattr(response, name)) is not None:
             out[name] = value
     for name in ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "dropped_tokens"):
-        if getattr(response, name):
-            out[name] = getattr(response, name)
+        if count := getattr(response, name):
+            out[name] = count
     if response.error:
         out["error"] = {"kind": response.error.kind, "message": response.error.message}
     if response.attempts != 1:

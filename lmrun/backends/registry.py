@@ -21,7 +21,7 @@ _BUILT_IN: Mapping[str, str] = {
     "openai-completions": "lmrun.backends.api:completions_backend",
     "openai-chat": "lmrun.backends.api:chat_backend",
     "anthropic": "lmrun.backends.api:anthropic_backend",
-    "scripted": "lmrun.testing.scripted:ScriptedBackend",
+    "scripted": "lmrun.testing.scripted:scripted_backend",
 }
 _NEEDS: Mapping[str, tuple[str, ...]] = {"hf": ("torch", "transformers")}
 

@@ -28,6 +28,7 @@ def build_app() -> Typer:
         ls,
         plan,
         preview,
+        retry,
         score,
         show,
         validate,
@@ -50,8 +51,9 @@ def build_app() -> Typer:
     ) -> None:
         """Evaluate language models from a terminal. Start with: lmrun batch quickstart."""
 
-    for command in (batch.batch, show.show, score.score, validate.validate, plan.plan, preview.preview, init.init):
+    for command in (batch.batch, retry.retry, show.show, score.score, validate.validate, plan.plan, preview.preview):
         app.command()(command)
+    app.command()(init.init)
     app.command()(verify.verify)
     app.command()(decontaminate.decontaminate)
     app.command(name="doctor")(doctor.doctor)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 
@@ -12,8 +13,11 @@ from lmrun.cli import options
 
 if TYPE_CHECKING:
     from lmrun.display.base import Sink
+    from lmrun.engine.plan import Plan
+    from lmrun.engine.progress import Tracker
     from lmrun.engine.run import Outcome
     from lmrun.errors import ExitCode
+    from lmrun.manifest import Manifest
 
 
 def batch(
@@ -46,21 +50,33 @@ def batch(
 
 
 def _run(name: str, overrides: object, *, fresh: bool, no_cache: bool, json: bool) -> ExitCode:
-    from lmrun.display.base import Display
-    from lmrun.engine.inputs import Overrides, open_manifest, open_sources
-    from lmrun.engine.plan import build_plan
-    from lmrun.engine.progress import Tracker
+    from lmrun.engine.inputs import Overrides, open_manifest
     from lmrun.engine.run import execute
-    from lmrun.engine.signals import terminate_as_interrupt
 
     assert isinstance(overrides, Overrides)
     manifest = open_manifest(name, overrides)
+    cache = None if no_cache else manifest.run.cache
+    again = f"resume with the same command: lmrun batch {name}"
+    return carry_out(manifest, partial(execute, cache=cache, fresh=fresh), again, json=json)
+
+
+class _Execute(Protocol):
+    def __call__(self, plan: Plan, *, tracker: Tracker) -> Outcome: ...
+
+
+def carry_out(manifest: Manifest, execute: _Execute, again: str, *, json: bool) -> ExitCode:
+    """Plan and run a manifest with its progress on display, and show what came out of it."""
+    from lmrun.display.base import Display
+    from lmrun.engine.inputs import open_sources
+    from lmrun.engine.plan import build_plan
+    from lmrun.engine.progress import Tracker
+    from lmrun.engine.signals import catch_interrupts
+
     tracker = Tracker()
-    with terminate_as_interrupt(), Display(_sink(json), tracker):
+    with catch_interrupts(), Display(_sink(json), tracker):
         tracker.phase("planning", manifest.name)
-        plan = build_plan(manifest, open_sources(manifest))
-        outcome = execute(plan, cache=None if no_cache else manifest.run.cache, fresh=fresh, tracker=tracker)
-    _finish(name, outcome, json=json)
+        outcome = execute(build_plan(manifest, open_sources(manifest)), tracker=tracker)
+    _finish(outcome, again, json=json)
     return outcome.exit_code
 
 
@@ -80,14 +96,14 @@ def _sink(json: bool) -> Sink:
     return PlainSink()
 
 
-def _finish(name: str, outcome: Outcome, *, json: bool) -> None:
+def _finish(outcome: Outcome, again: str, *, json: bool) -> None:
     from lmrun.display.report import closing_words, interrupted_words, results_json, show_results
     from lmrun.errors import ExitCode
     from lmrun.store.reader import RunReader
 
     reader = RunReader(outcome.directory)
     if outcome.exit_code is ExitCode.INTERRUPTED:
-        sys.stderr.write(interrupted_words(reader, name))
+        sys.stderr.write(interrupted_words(reader, again))
         reader.close()
         return
     if json:

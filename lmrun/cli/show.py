@@ -24,6 +24,9 @@ def show(
     truncated: Annotated[
         bool, typer.Option("--truncated", help="Samples whose answer was cut off, or whose prompt did not fit.")
     ] = False,
+    refused: Annotated[
+        bool, typer.Option("--refused", help="Samples whose answer the model or its provider refused.")
+    ] = False,
     no_match: Annotated[bool, typer.Option("--no-match", help="Samples in which a filter found no answer.")] = False,
     ambiguous: Annotated[bool, typer.Option("--ambiguous", help="Samples in which a filter found several.")] = False,
     search: Annotated[str | None, typer.Option("--search", metavar="TEXT", help="Samples that contain TEXT.")] = None,
@@ -44,7 +47,7 @@ def show(
     from lmrun.store.runs import DEFAULT_RUNS_DIR, find_run
 
     endings = {"wrong": wrong, "correct": correct, "errors": errors}
-    traits = {"truncated": truncated, "no_match": no_match, "ambiguous": ambiguous}
+    traits = {"truncated": truncated, "refused": refused, "no_match": no_match, "ambiguous": ambiguous}
     outcomes = tuple(name for name, on in {**endings, **traits}.items() if on)
     reader = RunReader(find_run(run, runs_dir or DEFAULT_RUNS_DIR))
     if not outcomes and search is None and sample is None and not (task or model):

@@ -6,7 +6,20 @@ from threading import Event, Thread
 from types import TracebackType
 from typing import Protocol
 
+from lmrun.display.format import duration
 from lmrun.engine.progress import Snapshot, Tracker
+
+SILENCE = 10.0
+"""Seconds without an answer after which a display says so."""
+STALL = 60.0
+"""Seconds without any other change after which it says so."""
+
+
+def stall(snapshot: Snapshot) -> str:
+    """That nothing happens, and for how long; empty while something does."""
+    if snapshot.silent >= SILENCE:
+        return f"no answer for {duration(snapshot.silent)}"
+    return f"nothing new for {duration(snapshot.since)}" if snapshot.since >= STALL else ""
 
 
 class Sink(Protocol):

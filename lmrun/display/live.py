@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from lmrun.display.base import stall
 from lmrun.display.format import duration, safe
 from lmrun.engine.progress import JobProgress, Snapshot
 
@@ -94,6 +95,6 @@ def _status(snapshot: Snapshot) -> Text:
         parts.append(f"{snapshot.rate:,.1f} requests/s")
     if snapshot.eta is not None and snapshot.phase == "answering":
         parts.append(f"ETA {duration(snapshot.eta)}")
-    if snapshot.since > 60:
-        parts.append(f"nothing new for {duration(snapshot.since)}")
+    if words := stall(snapshot):
+        parts.append(words)
     return Text("  " + " · ".join(parts), style="bold", no_wrap=True, overflow="ellipsis")

@@ -6,13 +6,12 @@ import sys
 from collections.abc import Callable
 from typing import TextIO
 
+from lmrun.display.base import stall
 from lmrun.display.format import duration, safe
 from lmrun.engine.progress import JobProgress, Snapshot
 
 HEARTBEAT = 5.0
 """Seconds after which a line is written even if nothing happened."""
-STALL = 60.0
-"""Seconds without any change after which the line says so."""
 
 
 class PlainSink:
@@ -74,6 +73,6 @@ def _status_line(snapshot: Snapshot) -> str:
         (snapshot.eta if snapshot.phase == "answering" else None, lambda v: f"ETA {duration(v)}"),
     ]
     parts.extend(show(value) for value, show in extra if value is not None)
-    if snapshot.since >= STALL:
-        parts.append(f"nothing new for {duration(snapshot.since)}")
+    if words := stall(snapshot):
+        parts.append(words)
     return " · ".join(parts)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator, Sequence
 
 from lmrun.display.format import duration, number, share
 from lmrun.display.table import Column, Style, Table
-from lmrun.engine.results import ResultRow, SubsetScore, flags, result_rows
+from lmrun.engine.failures import LASTING
+from lmrun.engine.results import ResultRow, SubsetScore, job_flags, result_rows
 from lmrun.store.reader import RunReader
+from lmrun.store.records import JobView
 
 _COLUMNS = (
     Column("model"),
@@ -29,6 +32,7 @@ _COLUMNS = (
     Column("skipped", right=True),
     Column("cut", right=True),
     Column("truncated", right=True),
+    Column("refused", right=True),
     Column("no match", right=True),
     Column("ambiguous", right=True),
     Column("cached", right=True),
@@ -79,6 +83,7 @@ def _cells(row: ResultRow, *, first: bool, several: bool) -> list[str]:
         _subset(row.dirty),
         *(f"{count:,}" if count and first else "" for count in counts),
         share(row.truncated_rate) if first else "",
+        share(row.refused_rate) if first else "",
         share(row.no_match_rate),
         share(row.ambiguous_rate),
         f"{row.cache_hits / row.requests:.0%}" if first and row.cache_hits else "",
@@ -97,22 +102,11 @@ def closing_words(reader: RunReader) -> str:
         if model["error"]:
             lines.append(f"model {model['name']} failed: {model['error']['message']}")
     lines.extend(f"{job.model} {job.label} failed: {job.error['message']}" for job in jobs if job.error)
-    errors = sum(job.n_errors for job in jobs)
-    if errors:
-        subject = "1 sample is an error and" if errors == 1 else f"{errors} samples are errors and"
-        lines.append(
-            f"{subject} no part of any score: lmrun show {reader.run.path} --errors; "
-            "run the same command again to ask only those"
-        )
+    lines.extend(_error_words(reader))
     dirty = sum(len(found.overlaps) for found in reader.decontamination().values())
     if dirty:
         lines.append(f"{dirty:,} docs overlap with the corpora: lmrun decontaminate {reader.run.path}")
-    lines.extend(
-        f"{job.model} {job.label}: {job.n_truncated:,} of {job.n_docs:,} answers were cut off at the token limit; "
-        f"a larger max_gen_toks may help: lmrun show {reader.run.path} --truncated"
-        for job in jobs
-        if "truncated" in flags(job.n_truncated, job.n_docs)
-    )
+    lines.extend(_doubts(reader, jobs))
     cut, skipped = sum(job.n_dropped for job in jobs), sum(job.n_skipped for job in jobs)
     if cut:
         lines.append(f"{cut:,} prompts did not fit and were cut: lmrun show {reader.run.path} --truncated")
@@ -128,15 +122,47 @@ def closing_words(reader: RunReader) -> str:
     return "\n".join(lines) + "\n"
 
 
-def interrupted_words(reader: RunReader, name: str) -> str:
-    """What is safe, where it is, and how to go on."""
+def _doubts(reader: RunReader, jobs: Sequence[JobView]) -> Iterator[str]:
+    for job in jobs:
+        if "truncated" in job_flags(job):
+            yield (
+                f"{job.model} {job.label}: {job.n_truncated:,} of {job.n_docs:,} answers were cut off at the token "
+                f"limit; a larger max_gen_toks may help: lmrun show {reader.run.path} --truncated"
+            )
+        if "refused" in job_flags(job):
+            yield (
+                f"{job.model} {job.label}: {job.n_refused:,} of {job.n_docs:,} answers were refused by the model or "
+                f"its provider: lmrun show {reader.run.path} --refused"
+            )
+
+
+def _error_words(reader: RunReader) -> Iterator[str]:
+    """How many samples are errors, and whether asking again can help."""
+    kinds = reader.errors()
+    errors, final = sum(kinds.values()), {kind: count for kind, count in kinds.items() if kind in LASTING}
+    if not errors:
+        return
+    subject = "1 sample is an error and" if errors == 1 else f"{errors:,} samples are errors and"
+    yield f"{subject} no part of any score: lmrun show {reader.run.path} --errors"
+    for kind, count in final.items():
+        yield f"{kind} ({count:,}): asking again gives the same; {LASTING[kind]}"
+    if passing := errors - sum(final.values()):
+        failed = "the failed sample" if passing == 1 else f"the {passing:,} {'other ' * bool(final)}failed samples"
+        yield f"ask {failed} again: lmrun retry {reader.run.path}"
+
+
+def interrupted_words(reader: RunReader, again: str) -> str:
+    """What is safe, where it is, and how to go on: ``again``."""
     jobs = reader.jobs()
     scored = sum(job.status == "scored" for job in jobs)
     answers = sum(job.requests for job in jobs)
-    return (
-        f"interrupted with {answers:,} answers kept, {scored} of {len(jobs)} jobs scored: {reader.run.path}\n"
-        f"resume with the same command: lmrun batch {name}\n"
-    )
+    words = [f"interrupted with {answers:,} answers kept, {scored} of {len(jobs)} jobs scored: {reader.run.path}"]
+    if in_flight := reader.info().get("in_flight"):
+        drained, abandoned = in_flight.get("drained", 0), in_flight.get("abandoned", 0)
+        words.append(
+            f"of the requests on their way {drained:,} were answered, {abandoned:,} abandoned and will be asked again"
+        )
+    return "\n".join([*words, again]) + "\n"
 
 
 def results_json(reader: RunReader, exit_code: int | None = None) -> str:

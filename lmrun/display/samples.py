@@ -27,6 +27,7 @@ def sample_as_json(detail: SampleDetail) -> str:
             "status": row.status,
             "correct": row.correct,
             "truncated": row.truncated,
+            "refused": row.refused,
             "no_match": row.no_match,
             "error": row.error,
             "doc": detail.doc,
@@ -72,8 +73,14 @@ def _lines(detail: SampleDetail, *, full: bool) -> Iterator[str]:
     row = detail.row
     mark = {True: "✓", False: "✗", None: "·"}[row.correct] if row.status != "error" else "!"
     ambiguous = any(score.extraction == "ambiguous" for score in detail.scores)
-    traits = (("skipped", row.status == "skipped"), ("truncated", row.truncated), ("no match", row.no_match))
-    flags = [word for word, on in (*traits, ("ambiguous", ambiguous)) if on]
+    traits = {
+        "skipped": row.status == "skipped",
+        "truncated": row.truncated,
+        "refused": row.refused,
+        "no match": row.no_match,
+        "ambiguous": ambiguous,
+    }
+    flags = [word for word, on in traits.items() if on]
     if row.dropped:
         flags.append(f"{row.dropped} prompt tokens cut")
     yield f"━━ {mark} {row.label} · doc {row.doc_id} · {row.model}" + "".join(f" · {flag}" for flag in flags)

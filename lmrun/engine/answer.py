@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
-from lmrun.backends.base import Backend, Chunk
+from lmrun.backends.base import Backend
 from lmrun.engine.gauges import Gauges
 from lmrun.engine.progress import Tracker
-from lmrun.requests import Request, Response
+from lmrun.engine.signals import interrupts
+from lmrun.requests import RequestKind, Response
 from lmrun.store.cache import Cache
 from lmrun.store.log import RunLog
+from lmrun.store.queue import Ticket
+from lmrun.store.records import Source
+from lmrun.store.rows import response_text
 from lmrun.store.writer import RunStore
 
 
@@ -39,65 +43,89 @@ class Answerer:
     def look_up(self, job: JobAddress) -> None:
         """Copy what the cache knows of this job into the run, in bulk, and mark the look-up as done."""
         self.tracker.update(job.model, job.label, state="looking up")
-        keys = self.store.unanswered_keys(job.id)
-        hits = self.store.finish_lookup(job.id, self.cache.get(keys) if self.cache else ())
-        self.log.write("info", "looked up", model=job.model, job=job.label, requests=len(keys), hits=hits)
-
-    def show(self, job: JobAddress) -> None:
-        """Show how much of the job is answered and how much is left."""
-        total, done = 0, 0
-        for _, request, answered in self.store.work(job.id):
-            total += 1
-            done += answered
-            if not answered:
-                self.tracker.expect(request)
+        requests = 0
+        for keys in self.store.unanswered_keys(job.id):
+            requests += len(keys)
+            if self.cache:
+                self.store.add_hits(job.id, self.cache.get(keys))
+        self.store.set_job(job.id, "looked_up")
         hits = self.store.count_hits(job.id)
-        self.tracker.update(job.model, job.label, requests=hits + total, done=hits + done, cache_hits=hits)
+        self.log.write("info", "looked up", model=job.model, job=job.label, requests=requests, hits=hits)
 
     def restore(self, job: JobAddress) -> None:
         """Put what an earlier process of this run computed into the cache, which it may not have reached."""
-        if self.cache:
-            for kind, answers in groupby(self.store.computed(job.id), key=lambda answer: answer[1]):
-                self.cache.put(job.fingerprint, kind, ((key, response) for key, _, response in answers))
+        for answers in self.store.computed(job.id) if self.cache else ():
+            self._remember(job.fingerprint, answers)
+
+    def enqueue(self, jobs: Sequence[JobAddress]) -> None:
+        """Fill the queue with what is left of these jobs, and show how much it is."""
+        queue = self.store.queue
+        queue.clear()
+        work: Counter[RequestKind] = Counter()
+        for job in jobs:
+            queue.add(job.id)
+            left = queue.left(job.id)
+            work.update(left.cost)
+            done, hits = self.store.count_responses(job.id), self.store.count_hits(job.id)
+            self.tracker.update(job.model, job.label, requests=done + left.requests, done=done, cache_hits=hits)
+        self.tracker.expect(work)
 
     def answer(self, job: JobAddress, backend: Callable[[], Backend]) -> None:
         """Ask the backend everything that is left of the job; it is built and loaded only if there is something."""
-        work = list(self.store.work(job.id))
-        kinds = list(dict.fromkeys(request.kind for _, request, _ in work))
+        queue = self.store.queue
+        queue.clear()
+        queue.add(job.id, computed=True)
         self.tracker.update(job.model, job.label, state="answering")
-        for kind in kinds:
-            self._answer_kind(job, backend, [item for item in work if item[1].kind == kind])
-        self.store.set_job(job.id, "answered")
+        for requests in queue.of_kinds():
+            if len(requests.answered) < len(requests):
+                for chunk in backend().run(requests, requests.answered):
+                    self.keep(job.fingerprint, {job.id: job}, [(requests.ticket(i), answer) for i, answer in chunk])
 
-    def _answer_kind(
-        self, job: JobAddress, backend: Callable[[], Backend], work: Sequence[tuple[str, Request, bool]]
-    ) -> None:
-        requests = [request for _, request, _ in work]
-        answered = frozenset(i for i, (_, _, done) in enumerate(work) if done)
-        if len(answered) == len(work):
+    def keep(self, fingerprint: str, jobs: dict[int, JobAddress], answers: Sequence[tuple[Ticket, Response]]) -> None:
+        """Make answers of one model durable, and count them."""
+        rows: list[tuple[str, int, Source, str]] = []
+        known: list[tuple[str, str, str]] = []
+        errors: Counter[tuple[int, str]] = Counter()
+        for ticket, response in answers:
+            text = response_text(response)
+            if response.error:
+                rows.append((ticket.key, ticket.job_id, "error", text))
+                errors[ticket.job_id, response.error.kind] += 1
+            else:
+                rows.append((ticket.key, ticket.job_id, "computed", text))
+                known.append((ticket.key, ticket.kind, text))
+        with interrupts.deferred():
+            # The run first: what it holds is what a resume does not ask again. The cache is made good by `restore`.
+            self.store.add_responses(rows)
+            if known:
+                self._remember(fingerprint, known)
+        self._count(jobs, [ticket for ticket, _ in answers], errors)
+
+    def _remember(self, fingerprint: str, answers: Sequence[tuple[str, str, str]]) -> None:
+        if self.cache is None:
             return
-        for chunk in backend().run(requests, answered):
-            self._keep(job, work, chunk)
-
-    def _remember(self, job: JobAddress, kind: str, answers: Sequence[tuple[str, Response]]) -> None:
         try:
-            if self.cache:
-                self.cache.put(job.fingerprint, kind, answers)
+            self.cache.put(fingerprint, answers)
         except sqlite3.Error as error:
             # The run has the answers; a cache that is busy or damaged must not cost the run.
             self.cache = None
             self.tracker.note(f"warning: the cache cannot be written any more ({error}); the run goes on without it")
             self.log.write("warning", "cache lost", error=str(error))
 
-    def _keep(self, job: JobAddress, work: Sequence[tuple[str, Request, bool]], chunk: Chunk) -> None:
-        answers = [(work[i][0], response) for i, response in chunk]
-        # The run first: what it holds is what a resume does not ask again. The cache is made good by `restore`.
-        self.store.add_responses(job.id, "computed", answers)
-        if self.cache and chunk:
-            self._remember(job, work[chunk[0][0]][1].kind, answers)
-        errors = [response.error for _, response in answers if response.error]
-        self.log.write("debug", "answered", model=job.model, job=job.label, n=len(answers), errors=len(errors))
-        for error in errors[:1]:
-            self.log.write("warning", "request failed", model=job.model, job=job.label, kind=error.kind, n=len(errors))
+    def _count(self, jobs: dict[int, JobAddress], tickets: Sequence[Ticket], errors: Counter[tuple[int, str]]) -> None:
+        work: Counter[RequestKind] = Counter()
+        counts: Counter[int] = Counter()
+        for ticket in tickets:
+            work[ticket.kind] += ticket.cost
+            counts[ticket.job_id] += 1
+        failed: Counter[int] = Counter()
+        for (job_id, kind), n in errors.items():
+            failed[job_id] += n
+            job = jobs[job_id]
+            self.log.write("warning", "requests failed", model=job.model, job=job.label, kind=kind, n=n)
+        self.tracker.worked(work)
+        for job_id, n in counts.items():
+            job = jobs[job_id]
+            self.tracker.answered(job.model, job.label, n, failed[job_id])
+            self.log.write("debug", "answered", model=job.model, job=job.label, n=n, errors=failed[job_id])
         self.gauges.sample()
-        self.tracker.answered(job.model, job.label, [work[i][1] for i, _ in chunk], len(errors))

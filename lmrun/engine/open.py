@@ -62,6 +62,21 @@ def _open(runs_dir: Path, name: str, manifest_hash: str, plan_hash: str, *, fres
     return _new(runs_dir, name, manifest_hash, plan_hash, None)
 
 
+def reopen_run(directory: RunDirectory, plan_hash: str) -> OpenRun:
+    """Continue this very run, whatever its status.
+
+    Raises:
+        RunError: if another process works on it, or its tasks, data or models have changed since.
+    """
+    info = _info(directory)
+    if info.get("plan_hash") != plan_hash:
+        raise RunError(
+            f"{directory.id}: its tasks, data or models have changed since; its numbers could not be mixed",
+            hint=f"lmrun verify {directory.path} says what; lmrun batch starts a new run",
+        )
+    return OpenRun(directory, hold(directory), resumed=True, note=f"asking again what failed in {directory.id}")
+
+
 def _new(runs_dir: Path, name: str, manifest_hash: str, plan_hash: str, note: str | None) -> OpenRun:
     directory = create_run(runs_dir, name, datetime.now())
     lock = _hold(directory)

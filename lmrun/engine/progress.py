@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import Literal
+from typing import Any, Literal
 
 from lmrun.backends.base import Usage
-from lmrun.requests import Request
+from lmrun.requests import RequestKind
 
 Phase = Literal[
     "planning",
@@ -18,28 +18,13 @@ Phase = Literal[
     "decontaminating",
     "looking up",
     "loading",
+    "checking",
     "answering",
+    "draining",
     "scoring",
     "finished",
     "interrupted",
 ]
-
-_CHARACTERS_PER_TOKEN = 4
-_GENERATED_TOKEN_COST = 10
-"""A generated token costs about this many prompt tokens of time; only the forecast depends on it."""
-
-
-def cost(request: Request) -> int:
-    """Rough work of one request in prompt characters, for the forecast."""
-    context = request.context
-    characters = len(context) if isinstance(context, str) else sum(len(m.content) for m in context)
-    characters += len(request.continuation)
-    if request.kind == "generate_until":
-        tokens = next(
-            (request.generation[n] for n in ("max_gen_toks", "max_new_tokens") if n in request.generation), 256
-        )
-        characters += int(tokens) * _CHARACTERS_PER_TOKEN * _GENERATED_TOKEN_COST
-    return max(1, characters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +61,10 @@ class Snapshot:
     """Seconds since the phase or its detail last changed, or an answer arrived."""
     elapsed: float
     jobs: Sequence[JobProgress]
+    silent: float
+    """Seconds without an answer, while some are waited for; else 0."""
+    facts: Mapping[str, Any]
+    """What the backend says of itself."""
     rate: float | None
     """Requests per second while answering."""
     eta: float | None
@@ -112,9 +101,9 @@ class Tracker:
         self._answered = 0
         self._last_answer = 0.0
         # By kind of request, as a generated token costs another time than a scored one: work left and done, seconds.
-        self._left: Counter[str] = Counter()
-        self._done: Counter[str] = Counter()
-        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._left: Counter[RequestKind] = Counter()
+        self._done: Counter[RequestKind] = Counter()
+        self._seconds: defaultdict[RequestKind, float] = defaultdict(float)
 
     def start(self, run_id: str, jobs: Sequence[JobProgress]) -> None:
         """The plan is known."""
@@ -128,7 +117,7 @@ class Tracker:
             now = self._clock()
             if self._answering_since is not None:
                 self._answering += now - self._answering_since
-            self._answering_since = now if phase == "answering" else None
+            self._answering_since = now if phase in ("answering", "draining") else None
             self._last_answer = now
             self._phase, self._detail, self._changed = phase, detail, now
 
@@ -149,26 +138,29 @@ class Tracker:
             self._jobs[key] = replace(self._jobs[key], **changes)  # type: ignore[arg-type]
             self._changed = self._clock()
 
-    def expect(self, request: Request) -> None:
-        """A request waits for the backend."""
+    def expect(self, work: Mapping[RequestKind, int]) -> None:
+        """So much work waits for the backend, by kind of request."""
         with self._lock:
-            self._left[request.kind] += cost(request)
+            self._left = Counter(work)
 
-    def answered(self, model: str, label: str, requests: Sequence[Request], errors: int) -> None:
-        """Answers to requests of one kind arrived from the backend."""
-        count = len(requests)
-        work = sum(map(cost, requests))
+    def worked(self, work: Mapping[RequestKind, int]) -> None:
+        """So much of it is done; the time since the last answers went into it."""
+        total = sum(work.values())
         with self._lock:
             now = self._clock()
-            for kind in {request.kind for request in requests}:
-                self._seconds[kind] += now - self._last_answer
-                self._done[kind] += work
-                self._left[kind] = max(0, self._left[kind] - work)
+            for kind, amount in work.items():
+                self._seconds[kind] += (now - self._last_answer) * amount / total
+                self._done[kind] += amount
+                self._left[kind] = max(0, self._left[kind] - amount)
             self._last_answer = now
+
+    def answered(self, model: str, label: str, count: int, errors: int) -> None:
+        """Answers to requests of a job arrived from the backend."""
+        with self._lock:
             job = self._jobs[model, label]
             self._jobs[model, label] = replace(job, done=job.done + count, errors=job.errors + errors)
             self._answered += count
-            self._changed = now
+            self._changed = self._clock()
 
     def _eta(self, now: float) -> float:
         """Seconds for all that is left, by the pace of its kind, or of all kinds where one has not begun."""
@@ -185,14 +177,17 @@ class Tracker:
             now = self._clock()
             spent = self._answering + (now - self._answering_since if self._answering_since is not None else 0.0)
             known = spent > 0 and self._answered > 0
-            detail = self._usage().phase if self._usage and self._phase == "answering" else self._detail
+            waiting = self._phase in ("answering", "draining")
+            usage = self._usage() if self._usage and waiting else Usage()
             return Snapshot(
                 run_id=self._run_id,
                 phase=self._phase,
-                detail=detail or self._detail,
+                detail=usage.phase or self._detail,
                 since=now - self._changed,
                 elapsed=now - self._started,
                 jobs=tuple(self._jobs.values()),
+                silent=now - self._last_answer if waiting else 0.0,
+                facts=usage.facts,
                 rate=self._answered / spent if known else None,
                 eta=self._eta(now) if known else None,
                 notes=tuple(self._notes),

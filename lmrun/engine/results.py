@@ -50,6 +50,9 @@ class ResultRow:
     truncated: int
     """Samples with an answer that was cut off at the token limit."""
     truncated_rate: float
+    refused: int
+    """Samples with an answer that the model or its provider refused to give."""
+    refused_rate: float
     dropped: int
     """Samples whose prompt was cut because it did not fit the model."""
     no_match: int
@@ -61,7 +64,7 @@ class ResultRow:
     cache_hits: int
     requests: int
     flags: Sequence[str] = ()
-    """``truncated``: so many answers were cut off that the score says little."""
+    """``truncated``, ``refused``: so many answers were cut off, or refused, that the score says little."""
     clean: SubsetScore | None = None
     """The same metric of the docs that are in none of the corpora, where these were looked for."""
     dirty: SubsetScore | None = None
@@ -74,8 +77,8 @@ _NO_SCORE = MetricRecord("no score", "", "–", "N/A", None, 0, None)
 """Stands for a job of which no doc could be scored."""
 
 
-TRUNCATION_LIMIT = 0.01
-"""Above this share of answers that were cut off, a score is flagged."""
+DOUBT_LIMIT = 0.01
+"""Above this share of answers that were cut off, or refused, a score is flagged."""
 
 
 def rate(count: int, total: int) -> float:
@@ -83,18 +86,25 @@ def rate(count: int, total: int) -> float:
     return count / total if total else 0.0
 
 
-def flags(truncated: int, docs: int) -> tuple[str, ...]:
+def flags(truncated: int, refused: int, docs: int) -> tuple[str, ...]:
     """What makes a score doubtful."""
-    return ("truncated",) if rate(truncated, docs) > TRUNCATION_LIMIT else ()
+    counts = {"truncated": truncated, "refused": refused}
+    return tuple(name for name, count in counts.items() if rate(count, docs) > DOUBT_LIMIT)
 
 
-def remarks(docs: int, truncated: int, extractions: Mapping[str, Mapping[str, int]]) -> str:
+def job_flags(job: JobView) -> tuple[str, ...]:
+    """What makes the scores of a job doubtful."""
+    return flags(job.n_truncated, job.n_refused, job.n_docs)
+
+
+def remarks(docs: int, truncated: int, refused: int, extractions: Mapping[str, Mapping[str, int]]) -> str:
     """What to know of a job's scores, e.g. ``truncated 3.0%, no match 12.0% (strict-match)``; empty if all is well."""
-    words = [f"truncated {rate(truncated, docs):.1%}"] if truncated else []
+    counts = {"truncated": truncated, "refused": refused}
+    words = [f"{name} {rate(count, docs):.1%}" for name, count in counts.items() if count]
     for status, name in (("no_match", "no match"), ("ambiguous", "ambiguous")):
-        for pipeline, counts in extractions.items():
-            if count := counts.get(status, 0):
-                words.append(f"{name} {rate(count, sum(counts.values())):.1%} ({pipeline})")
+        for pipeline, found in extractions.items():
+            if count := found.get(status, 0):
+                words.append(f"{name} {rate(count, sum(found.values())):.1%} ({pipeline})")
     return ", ".join(words)
 
 
@@ -186,12 +196,15 @@ class ModelResults:
         found = [self.extractions[job.label].get(pipeline, {}) for job in jobs]
         extracted = sum(sum(counts.values()) for counts in found)
         no_match, ambiguous = (sum(counts.get(name, 0) for counts in found) for name in ("no_match", "ambiguous"))
-        docs, truncated = sum(job.n_docs for job in jobs), sum(job.n_truncated for job in jobs)
+        docs = sum(job.n_docs for job in jobs)
+        truncated, refused = sum(job.n_truncated for job in jobs), sum(job.n_refused for job in jobs)
         return {
             "errors": sum(job.n_errors for job in jobs),
             "skipped": sum(job.n_skipped for job in jobs),
             "truncated": truncated,
             "truncated_rate": rate(truncated, docs),
+            "refused": refused,
+            "refused_rate": rate(refused, docs),
             "dropped": sum(job.n_dropped for job in jobs),
             "no_match": no_match,
             "no_match_rate": rate(no_match, extracted),
@@ -199,7 +212,7 @@ class ModelResults:
             "ambiguous_rate": rate(ambiguous, extracted),
             "cache_hits": sum(job.cache_hits for job in jobs),
             "requests": sum(job.requests for job in jobs),
-            "flags": flags(truncated, docs),
+            "flags": flags(truncated, refused, docs),
         }
 
     def extraction_rates(self) -> dict[str, dict[str, dict[str, float]]]:
@@ -365,8 +378,10 @@ def _marks(jobs: Mapping[str, JobView]) -> dict[str, dict[str, Any]]:
         "incomplete": {label: job.n_errors for label, job in jobs.items() if job.n_errors or job.status != "scored"},
         "truncated": {label: job.n_truncated for label, job in jobs.items() if job.n_truncated},
         "truncated_rate": {label: rate(job.n_truncated, job.n_docs) for label, job in jobs.items() if job.n_truncated},
+        "refused": {label: job.n_refused for label, job in jobs.items() if job.n_refused},
+        "refused_rate": {label: rate(job.n_refused, job.n_docs) for label, job in jobs.items() if job.n_refused},
         "skipped": {label: job.n_skipped for label, job in jobs.items() if job.n_skipped},
-        "flags": {label: list(found) for label, job in jobs.items() if (found := flags(job.n_truncated, job.n_docs))},
+        "flags": {label: list(found) for label, job in jobs.items() if (found := job_flags(job))},
     }
 
 

@@ -6,29 +6,28 @@ import json
 import os
 import socket
 import time
-import traceback
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from lmrun.backends.base import Backend
+from lmrun.backends.base import Backend, StreamingBackend
 from lmrun.engine.answer import Answerer, JobAddress
 from lmrun.engine.environment import environment
 from lmrun.engine.gauges import Gauges
+from lmrun.engine.jobs import Job, JobEnds, describe, in_words, trace
 from lmrun.engine.logs import backend_log
-from lmrun.engine.open import OpenRun, open_run
-from lmrun.engine.plan import Plan, PlannedJob, PlannedModel
+from lmrun.engine.open import OpenRun, open_run, reopen_run
+from lmrun.engine.plan import Plan, PlannedModel
 from lmrun.engine.progress import JobProgress, Tracker
 from lmrun.engine.render import JobRenderer, render_job
-from lmrun.engine.results import headline, remarks, write_results
-from lmrun.engine.score import score_job
-from lmrun.errors import BackendError, ExitCode, LmrunError
+from lmrun.engine.results import write_results
+from lmrun.engine.stream import ModelStream
+from lmrun.errors import BackendError, ExitCode
 from lmrun.manifest import manifest_hash
 from lmrun.store.cache import Cache
 from lmrun.store.log import RunLog
-from lmrun.store.records import JobStatus
+from lmrun.store.reader import RunReader
 from lmrun.store.runs import RunDirectory
 from lmrun.store.writer import RunStore
 
@@ -41,17 +40,8 @@ class Outcome:
     exit_code: ExitCode
 
 
-@dataclass(slots=True)
-class _Job:
-    """A planned job of one model, with how far it is in the store."""
-
-    planned: PlannedJob
-    address: JobAddress
-    status: JobStatus
-
-
 def execute(plan: Plan, *, cache: Path | None, fresh: bool, tracker: Tracker) -> Outcome:
-    """Run a plan to its end, or continue it.
+    """Run a plan to its end, or continue the newest unfinished run of it.
 
     Raises:
         RunError: if the run is held by another process.
@@ -59,13 +49,32 @@ def execute(plan: Plan, *, cache: Path | None, fresh: bool, tracker: Tracker) ->
     """
     identity = manifest_hash(plan.manifest)
     opened = open_run(plan.manifest.run.runs_dir, plan.manifest.name, identity, plan.hash, fresh=fresh)
+    return _carry_out(plan, opened, cache, tracker)
+
+
+def retry(plan: Plan, run: RunDirectory, tracker: Tracker) -> Outcome:
+    """Ask again what failed in a run, and what was never asked. ``plan`` is that of the run's own manifest.
+
+    Raises:
+        RunError: if the run is held by another process, or its tasks, data or models have changed.
+        StoreError: if the cache or the run directory cannot be used.
+    """
+    opened = reopen_run(run, plan.hash)
+    reader = RunReader(run)
+    cache = reader.info().get("cache", plan.manifest.run.cache)
+    reader.close()
+    return _carry_out(plan, opened, Path(cache) if cache else None, tracker)
+
+
+def _carry_out(plan: Plan, opened: OpenRun, cache: Path | None, tracker: Tracker) -> Outcome:
     if opened.note:
         tracker.note(opened.note)
     with opened.lock, _stores(opened.directory, cache) as (store, cache_file, log):
         engine = _Engine(
             plan, opened, store, Answerer(store, cache_file, tracker, log, Gauges(store.gauge)), tracker, log
         )
-        store.set_info(status="running", pid=os.getpid(), host=socket.gethostname())
+        where = str(cache.absolute()) if cache else None
+        store.set_info(status="running", pid=os.getpid(), host=socket.gethostname(), cache=where)
         log.write("info", "resumed" if opened.resumed else "started", pid=os.getpid())
         try:
             code = engine.run()
@@ -108,8 +117,8 @@ class _Engine:
     def run(self) -> ExitCode:
         """Work through all models; returns how it ended."""
         directory = self.opened.directory
-        if not self.opened.resumed:
-            directory.manifest.write_text(self.plan.manifest.resolved_toml(), encoding="utf-8")
+        # Also of a resumed run: how fast and with which key a server is asked may differ now.
+        directory.manifest.write_text(self.plan.manifest.resolved_toml(), encoding="utf-8")
         self.tracker.start(
             directory.id,
             [JobProgress(m.spec.name, j.label, docs=j.n_docs) for m in self.plan.models for j in self.plan.jobs],
@@ -131,7 +140,7 @@ class _Engine:
 
     # -- recording and rendering ---------------------------------------------------------------------------------------
 
-    def _record(self, model: PlannedModel) -> list[_Job]:
+    def _record(self, model: PlannedModel) -> list[Job]:
         identity, spec = model.identity, model.spec
         fingerprint = identity.fingerprint if identity else ""
         facts = identity.facts if identity else {}
@@ -146,10 +155,10 @@ class _Engine:
         jobs = []
         for planned in self.plan.jobs:
             job_id, status = self.store.add_job(model_id, planned.record())
-            jobs.append(_Job(planned, JobAddress(job_id, spec.name, planned.label, fingerprint), status))
+            jobs.append(Job(planned, JobAddress(job_id, spec.name, planned.label, fingerprint), status))
         return jobs
 
-    def _render(self, model: PlannedModel, jobs: list[_Job]) -> None:
+    def _render(self, model: PlannedModel, jobs: list[Job]) -> None:
         for job in jobs:
             if job.status == "pending":
                 self.tracker.phase("rendering", f"{model.spec.name} {job.planned.label}")
@@ -203,28 +212,35 @@ class _Engine:
 
     # -- answering and scoring -----------------------------------------------------------------------------------------
 
-    def _run_model(self, model: PlannedModel, jobs: list[_Job]) -> ExitCode:
+    def _run_model(self, model: PlannedModel, jobs: list[Job]) -> ExitCode:
         if model.identity is None:
             return ExitCode.BACKEND_FAILED
-        self.tracker.phase("looking up", model.spec.name)
         for job in jobs:
+            self.tracker.phase("looking up", f"{model.spec.name} {job.planned.label}")
             self._look_up(job)
+        self.answerer.enqueue([job.address for job in jobs])
+        ends = JobEnds(self.store, self.tracker, self.log)
         backend = _LazyBackend(model, self.tracker)
         try:
-            codes = [self._run_job(job, backend) for job in jobs]
+            self._answer(jobs, backend, ends)
             self.store.set_model(self._model_id(model), "done")
-        except BackendError as error:
-            self._fail_model(model, error)
-            codes = [ExitCode.BACKEND_FAILED]
+            code = max(ends.codes.values(), default=ExitCode.COMPLETE)
+        except KeyboardInterrupt:
+            self.store.set_info(in_flight=backend.in_flight())
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a backend raises must not cost the other models
+            ends.finish()
+            self._fail_model(model, error, {job.address.label for job in jobs if job.status == "scored"})
+            code = ExitCode.BACKEND_FAILED
         finally:
             backend.close()
         write_results(self.opened.directory, model.spec.name)
-        return max(codes, default=ExitCode.COMPLETE)
+        return code
 
     def _model_id(self, model: PlannedModel) -> int:
         return self.store.add_model(model.spec.name, model.spec.backend, model.spec.model, "", {})
 
-    def _look_up(self, job: _Job) -> None:
+    def _look_up(self, job: Job) -> None:
         if job.status == "rendered":
             self.answerer.look_up(job.address)
             job.status = "looked_up"
@@ -232,62 +248,37 @@ class _Engine:
             # An earlier process of this run got this far; its errors are asked again, its answers are not.
             self.answerer.restore(job.address)
             job.status = "looked_up"
-        self.answerer.show(job.address)
 
-    def _run_job(self, job: _Job, backend: _LazyBackend) -> ExitCode:
-        address = job.address
-        if job.status == "scored":
-            return ExitCode.INCOMPLETE if self._show_scored(job) else ExitCode.COMPLETE
+    def _answer(self, jobs: Sequence[Job], backend: _LazyBackend, ends: JobEnds) -> None:
+        if backend.streams:
+            ModelStream(self.answerer, ends, jobs).run(backend.streaming)
+            return
+        for job in jobs:
+            self._answer_job(job, backend, ends)
+
+    def _answer_job(self, job: Job, backend: _LazyBackend, ends: JobEnds) -> None:
         if job.status == "looked_up":
             try:
-                self.answerer.answer(address, backend.ready)
-            except BackendError as error:
-                if not backend.loaded:
+                self.answerer.answer(job.address, backend.ready)
+            except Exception as error:
+                if isinstance(error, BackendError) and not backend.loaded:
                     raise
                 # The model works, only not for this job: for example a chat setting on a model without a template.
-                return self._fail_job(job, error)
-            except Exception as error:  # noqa: BLE001 - whatever a backend raises must not cost the other jobs and models
-                return self._fail_job(job, error)
-        return self._score(job)
-
-    def _score(self, job: _Job) -> ExitCode:
-        address = job.address
-        self.tracker.phase("scoring", f"{address.model} {address.label}")
-        self.tracker.update(address.model, address.label, state="scoring")
-        try:
-            for _ in score_job(self.store, address.id, job.planned.scoring, job.planned.task.functions):
-                pass
-        except Exception as error:  # noqa: BLE001 - the answers are safe; `lmrun score` can do this again
-            return self._fail_job(job, error)
-        return ExitCode.INCOMPLETE if self._show_scored(job) else ExitCode.COMPLETE
-
-    def _show_scored(self, job: _Job) -> int:
-        """Show a scored job; returns how many of its samples are errors."""
-        errors = self.store.count_errors(job.address.id)
-        text = headline(self.store.metrics(job.address.id))
-        truncated, extractions = self.store.count_truncated(job.address.id), self.store.extractions(job.address.id)
-        doubts = remarks(job.planned.n_docs, truncated, extractions)
-        address = job.address
-        self.tracker.update(address.model, address.label, state="done", errors=errors, headline=text, remarks=doubts)
-        return errors
+                ends.fail(job, error)
+                return
+        ends.add(job)
+        ends.finish()
 
     # -- failures ------------------------------------------------------------------------------------------------------
 
-    def _fail_job(self, job: _Job, error: Exception) -> ExitCode:
-        address = job.address
-        self.store.set_job(address.id, "failed", _describe(error))
-        self.tracker.update(address.model, address.label, state="failed", headline=str(error).split("\n")[0][:80])
-        self.tracker.note(f"{address.model} {address.label} failed: {_text(error)}")
-        self.log.write("error", "job failed", model=address.model, job=address.label, error=_trace(error))
-        return ExitCode.BACKEND_FAILED if isinstance(error, BackendError) else ExitCode.INCOMPLETE
-
-    def _fail_model(self, model: PlannedModel, error: LmrunError) -> None:
+    def _fail_model(self, model: PlannedModel, error: Exception, scored: Collection[str] = ()) -> None:
         name = model.spec.name
-        self.store.set_model(self._model_id(model), "failed", _describe(error))
+        self.store.set_model(self._model_id(model), "failed", describe(error))
         for job in self.plan.jobs:
-            self.tracker.update(name, job.label, state="failed")
-        self.tracker.note(f"model {name} failed: {_text(error)}")
-        self.log.write("error", "model failed", model=name, error=_trace(error))
+            if job.label not in scored:
+                self.tracker.update(name, job.label, state="failed")
+        self.tracker.note(f"model {name} failed: {in_words(error)}")
+        self.log.write("error", "model failed", model=name, error=trace(error))
 
 
 class _LazyBackend:
@@ -296,14 +287,18 @@ class _LazyBackend:
     def __init__(self, model: PlannedModel, tracker: Tracker) -> None:
         self._model = model
         self._tracker = tracker
-        self._backend: Backend | None = None
+        self._backend: Backend = model.make()
         self.loaded = False
+
+    @property
+    def streams(self) -> bool:
+        """Whether it takes the requests of all jobs at once."""
+        return isinstance(self._backend, StreamingBackend)
 
     def ready(self) -> Backend:
         """The loaded backend."""
-        if self._backend is None:
+        if not self.loaded:
             self._tracker.phase("loading", f"{self._model.spec.name} ({self._model.spec.model})")
-            self._backend = self._model.make()
             self._backend.load()
             if self._model.identity and self._backend.identify() != self._model.identity:
                 raise BackendError(
@@ -315,23 +310,18 @@ class _LazyBackend:
         self._tracker.phase("answering", self._model.spec.name)
         return self._backend
 
+    def streaming(self) -> StreamingBackend:
+        """The loaded backend, if :attr:`streams`."""
+        backend = self.ready()
+        assert isinstance(backend, StreamingBackend)
+        return backend
+
+    def in_flight(self) -> dict[str, int]:
+        """How many requests an interrupt found on their way, by what became of them; empty where it is not known."""
+        facts = self._backend.usage().facts if self.loaded else {}
+        return {name: int(facts[name]) for name in ("drained", "abandoned") if name in facts}
+
     def close(self) -> None:
-        """Free the model, if there is one."""
+        """Free the model, if it was loaded."""
         self._tracker.watch(None)
-        if self._backend is not None:
-            self._backend.close()
-
-
-def _describe(error: Exception) -> dict[str, str | None]:
-    hint = error.hint if isinstance(error, LmrunError) else None
-    return {"kind": type(error).__name__, "message": str(error), "hint": hint}
-
-
-def _text(error: Exception) -> str:
-    if not isinstance(error, LmrunError):
-        return f"{type(error).__name__}: {error}"
-    return f"{error.message}\n  hint: {error.hint}" if error.hint else error.message
-
-
-def _trace(error: BaseException) -> dict[str, Any]:
-    return {"message": str(error), "traceback": "".join(traceback.format_exception(error))}
+        self._backend.close()

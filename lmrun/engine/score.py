@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from itertools import islice
 from typing import Any, TypeAlias
 
@@ -15,6 +18,8 @@ from lmrun.store.records import AnsweredSample, MetricRecord, SampleOutcome, Sco
 from lmrun.store.writer import RunStore
 
 _SAMPLES_PER_TRANSACTION = 500
+_SECONDS_PER_STEP = 0.02
+"""Answers that arrive while a step lasts are not durable before its end."""
 
 _Values: TypeAlias = dict[tuple[str, str], list[Any]]
 """By (metric, filter) a value of each doc."""
@@ -41,27 +46,26 @@ class JobScorer:
         """
         flat = [response for repeats in sample.responses for response in repeats]
         truncated = any(response.finish_reason == "length" for response in flat)
+        refused = any(response.finish_reason == "refusal" for response in flat)
         dropped = sum(response.dropped_tokens for response in flat)
+        outcome = SampleOutcome(sample.id, (), truncated=truncated, refused=refused, dropped=dropped)
         if not sample.error and any(response.skipped for response in flat):
             return SampleOutcome(sample.id, (), skipped=True)
         if sample.error:
-            return SampleOutcome(sample.id, (), None, truncated, dropped, error=sample.error)
+            return replace(outcome, error=sample.error)
         try:
             scores = score_doc(self._spec, doc_facts(sample), sample.responses, self._functions)
         except TaskError as error:
-            failure = {"kind": NOT_SCORED, "message": str(error)}
-            return SampleOutcome(sample.id, (), None, truncated, dropped, error=failure)
+            return replace(outcome, error={"kind": NOT_SCORED, "message": str(error)})
         for score in scores:
             for metric, value in score.metrics.items():
                 for values in self._values_of(sample.doc_id):
                     values.setdefault((metric, score.filter), []).append(value)
         extractions = [score.extraction.status for score in scores if score.extraction]
-        return SampleOutcome(
-            sample.id,
-            [_record(score) for score in scores],
+        return replace(
+            outcome,
+            scores=[_record(score) for score in scores],
             correct=next((score.correct for score in scores if score.correct is not None), None),
-            truncated=truncated,
-            dropped=dropped,
             no_match="no_match" in extractions,
         )
 
@@ -83,12 +87,21 @@ def _metric_record(result: MetricResult) -> MetricRecord:
     )
 
 
+def _step(outcomes: Iterator[SampleOutcome]) -> Iterator[SampleOutcome]:
+    """The next samples, until the step has lasted long enough; at least one, if there is one."""
+    until = time.monotonic() + _SECONDS_PER_STEP
+    for outcome in islice(outcomes, _SAMPLES_PER_TRANSACTION):
+        yield outcome
+        if time.monotonic() > until:
+            return
+
+
 def score_job(store: RunStore, job_id: int, spec: ScoringSpec, functions: Functions) -> Iterator[int]:
     """Score a job and store samples' scores and the aggregated metrics; yields how many samples are scored so far."""
     scorer = JobScorer(spec, functions, store.dirty_docs(job_id))
     outcomes = (scorer.outcome(sample) for sample in store.answered_samples(job_id))
     count = 0
-    while batch := list(islice(outcomes, _SAMPLES_PER_TRANSACTION)):
+    while batch := list(_step(outcomes)):
         store.write_outcomes(batch)
         count += len(batch)
         yield count
@@ -96,5 +109,12 @@ def score_job(store: RunStore, job_id: int, spec: ScoringSpec, functions: Functi
     def metrics(values: _Values) -> list[MetricRecord]:
         return [_metric_record(result) for result in aggregate(spec, values, functions=functions)]
 
-    subsets = {subset: metrics(values) for subset, values in scorer.subsets.items()}
-    store.finish_scoring(job_id, metrics(scorer.values), subsets, scoring_as_json(spec))
+    def everything() -> tuple[list[MetricRecord], dict[Subset, list[MetricRecord]]]:
+        return metrics(scorer.values), {subset: metrics(values) for subset, values in scorer.subsets.items()}
+
+    pool = ThreadPoolExecutor(1)  # resampling can take minutes
+    future = pool.submit(everything)
+    pool.shutdown(wait=False)
+    while wait([future], timeout=_SECONDS_PER_STEP).not_done:
+        yield count
+    store.finish_scoring(job_id, *future.result(), scoring_as_json(spec))

@@ -1,4 +1,7 @@
-"""SIGTERM (a scheduler's limit) and SIGHUP (a lost terminal) end a run as Ctrl-C does: cleanly, resumable."""
+"""Ctrl-C, SIGTERM (a scheduler's limit) and SIGHUP (a lost terminal) end a run cleanly, resumable.
+
+Each raises :class:`KeyboardInterrupt`; where that would lose answers, only when it is asked for.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,55 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_PATIENCE = 2
+"""So many signals wait until they are asked for; one more is raised at once, as something seems to hang."""
+
+
+class Interrupts:
+    """Signals that have come and were not raised yet."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self._came = 0
+        self._depth = 0
+
+    def signal(self, _number: int, _frame: FrameType | None) -> None:
+        """A signal comes."""
+        self._came += 1
+        if not self._depth or self._came > _PATIENCE:
+            raise KeyboardInterrupt
+        self.waiting += 1
+
+    def take(self) -> bool:
+        """Whether one is waiting; the caller raises it in its own way."""
+        if not self.waiting:
+            return False
+        self.waiting -= 1
+        return True
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """What comes while the block runs waits for :meth:`take`, or is raised at its end."""
+        self._depth += 1
+        try:
+            yield
+        finally:
+            self._depth -= 1
+        if not self._depth and self.waiting:
+            self.waiting = 0
+            raise KeyboardInterrupt
+
+
+interrupts = Interrupts()
+"""Signals are of the process, and so is this."""
+
 
 @contextmanager
-def terminate_as_interrupt() -> Iterator[None]:
-    """Raise :class:`KeyboardInterrupt` on these signals as well, while the block runs."""
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.signal(number, interrupt) for number in numbers}
+def catch_interrupts() -> Iterator[None]:
+    """Have these signals handled as this module says while the block runs."""
+    interrupts.__init__()  # type: ignore[misc]  # what came to an earlier run is over
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, interrupts.signal) for number in numbers}
     try:
         yield
     finally:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmrun.requests import Response, response_as_json, response_from_json
-from lmrun.store.connect import connect
+from lmrun.store.connect import connect, transaction
+from lmrun.store.rows import response_value
 
 MIGRATIONS = (
     """
@@ -63,8 +63,8 @@ class Cache:
             (fingerprint, name, json.dumps(dict(facts)), time.time()),
         )
 
-    def get(self, keys: Sequence[str]) -> Iterator[tuple[str, Response]]:
-        """The answers that are known among ``keys``, in no particular order."""
+    def get(self, keys: Sequence[str]) -> Iterator[tuple[str, str]]:
+        """The answers that are known among ``keys``, as JSON text, in no particular order."""
         for start in range(0, len(keys), _LOOKUP):
             rows = self._db.execute(
                 "SELECT key, response FROM responses WHERE key IN (SELECT value FROM json_each(?))",
@@ -72,21 +72,17 @@ class Cache:
             )
             for key, body in rows:
                 with suppress(ValueError, TypeError):  # a damaged entry is asked again; `verify` names it
-                    yield key, response_from_json(json.loads(body))
+                    response_value(body)
+                    yield key, body
 
-    def put(self, fingerprint: str, kind: str, answers: Iterable[tuple[str, Response]]) -> None:
-        """Store answers in one transaction; those with an error are left out."""
+    def put(self, fingerprint: str, answers: Iterable[tuple[str, str, str]]) -> None:
+        """Store answers (key, kind of request, response as JSON text) in one transaction. None may be an error."""
         now = time.time()
-        rows = [
-            (key, fingerprint, kind, json.dumps(response_as_json(response), ensure_ascii=True), now)
-            for key, response in answers
-            if response.error is None
-        ]
-        if not rows:
-            return
-        self._db.execute("BEGIN IMMEDIATE")
-        self._db.executemany("INSERT OR IGNORE INTO responses VALUES (?, ?, ?, ?, ?)", rows)
-        self._db.execute("COMMIT")
+        with transaction(self._db):
+            self._db.executemany(
+                "INSERT OR IGNORE INTO responses VALUES (?, ?, ?, ?, ?)",
+                [(key, fingerprint, kind, body, now) for key, kind, body in answers],
+            )
 
     def stats(self) -> list[CacheRow]:
         """What is stored, by model and kind."""
@@ -107,7 +103,7 @@ class Cache:
             return [f"the file is damaged: {error}"]
         for key, body in entries:
             try:
-                response = response_from_json(json.loads(body))
+                response = response_value(body)
             except (ValueError, TypeError) as error:
                 problems.append(f"{key}: unreadable response: {error}")
                 continue

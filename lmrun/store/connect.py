@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from lmrun.errors import StoreError
@@ -59,6 +60,19 @@ def connect(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
         ) from error
     connection.row_factory = sqlite3.Row
     return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Done, or not done at all, also where Ctrl-C comes at any point of it."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 def connect_readonly(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lmrun.requests import response_from_json
 from lmrun.store import overlaps
 from lmrun.store.connect import connect_readonly
 from lmrun.store.records import (
@@ -22,7 +21,7 @@ from lmrun.store.records import (
     ScoreRecord,
     Subset,
 )
-from lmrun.store.rows import extraction_counts, metric_records, request_from_row
+from lmrun.store.rows import extraction_counts, metric_records, request_from_row, response_value
 from lmrun.store.runs import RunDirectory
 from lmrun.store.schema import MIGRATIONS
 
@@ -34,6 +33,7 @@ _ENDINGS = {
 """A sample ends in one way: of several of these, any may hold."""
 _TRAITS = {
     "truncated": "(s.truncated OR s.dropped > 0 OR s.status = 'skipped')",
+    "refused": "s.refused",
     "no_match": "s.no_match",
     "ambiguous": "EXISTS (SELECT 1 FROM scores c WHERE c.sample_id = s.id AND c.extraction = 'ambiguous')",
 }
@@ -48,7 +48,7 @@ class SampleQuery:
     task: str | None = None
     """A job's label, or the task's name or alias in any setting."""
     outcomes: Sequence[str] = ()
-    """``wrong``, ``correct``, ``errors``, ``truncated``, ``no_match``, ``ambiguous``."""
+    """``wrong``, ``correct``, ``errors``, ``truncated``, ``refused``, ``no_match``, ``ambiguous``."""
     search: str | None = None
     """Text that occurs in the prompt, the continuation, the output, the reasoning or the doc; in any case."""
     doc_id: int | None = None
@@ -84,6 +84,7 @@ class RunReader:
                  (SELECT count(*) FROM samples s WHERE s.job_id = j.id AND s.status = 'error') AS n_errors,
                  (SELECT count(*) FROM samples s WHERE s.job_id = j.id AND s.status = 'skipped') AS n_skipped,
                  (SELECT count(*) FROM samples s WHERE s.job_id = j.id AND s.truncated) AS n_truncated,
+                 (SELECT count(*) FROM samples s WHERE s.job_id = j.id AND s.refused) AS n_refused,
                  (SELECT count(*) FROM samples s WHERE s.job_id = j.id AND s.dropped > 0) AS n_dropped,
                  (SELECT count(*) FROM responses a WHERE a.job_id = j.id) AS requests,
                  (SELECT count(*) FROM responses a WHERE a.job_id = j.id AND a.source = 'cache') AS cache_hits
@@ -152,6 +153,14 @@ class RunReader:
             scores=self._scores(sample_id),
         )
 
+    def errors(self) -> dict[str, int]:
+        """By kind of error: how many samples it cost."""
+        rows = self._db.execute(
+            """SELECT json_extract(error, '$.kind'), count(*) FROM samples WHERE status = 'error'
+               GROUP BY 1 ORDER BY 2 DESC"""
+        )
+        return {row[0]: row[1] for row in rows}
+
     def _scores(self, sample_id: int) -> list[ScoreRecord]:
         rows = self._db.execute("SELECT * FROM scores WHERE sample_id = ? ORDER BY rowid", (sample_id,))
         return [
@@ -197,7 +206,8 @@ def _conditions(query: SampleQuery) -> tuple[str, list[Any]]:
 def _job_view(row: sqlite3.Row) -> JobView:
     plain = (
         *("id", "model", "label", "task", "alias", "num_fewshot", "output_type", "status", "n_docs_total", "n_docs"),
-        *("n_scored", "n_errors", "n_skipped", "n_truncated", "n_dropped", "requests", "cache_hits"),
+        *("n_scored", "n_errors", "n_skipped", "n_truncated", "n_refused", "n_dropped"),
+        *("requests", "cache_hits"),
         *("task_hash", "prompt_hash"),
     )
     return JobView(
@@ -220,6 +230,7 @@ def _sample_row(row: sqlite3.Row) -> SampleRow:
         status=row["status"],
         correct=None if row["correct"] is None else bool(row["correct"]),
         truncated=bool(row["truncated"]),
+        refused=bool(row["refused"]),
         dropped=row["dropped"],
         no_match=bool(row["no_match"]),
         error=json.loads(row["error"]) if row["error"] else None,
@@ -232,6 +243,6 @@ def _exchange(row: sqlite3.Row) -> Exchange:
         repeat=row["repeat"],
         key=row["key"],
         request=request_from_row(row),
-        response=response_from_json(json.loads(row["response"])) if row["response"] else None,
+        response=response_value(row["response"]) if row["response"] else None,
         source=row["source"],
     )

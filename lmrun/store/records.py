@@ -85,6 +85,7 @@ class SampleOutcome:
     scores: Sequence[ScoreRecord]
     correct: bool | None = None
     truncated: bool = False
+    refused: bool = False
     dropped: int = 0
     no_match: bool = False
     skipped: bool = False
@@ -153,6 +154,7 @@ class JobView:
     n_errors: int
     n_skipped: int
     n_truncated: int
+    n_refused: int
     n_dropped: int
     requests: int
     """Distinct requests first asked by this job."""
@@ -185,6 +187,7 @@ class SampleRow:
     status: str
     correct: bool | None
     truncated: bool
+    refused: bool
     dropped: int
     no_match: bool
     error: Mapping[str, str] | None

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
+from collections.abc import Mapping
 from typing import Any
 
-from lmrun.requests import Request, context_from_json
+import orjson
+
+from lmrun.requests import Request, Response, context_from_json, response_as_json, response_from_json
 from lmrun.store.records import MetricRecord
 
 
@@ -20,14 +24,38 @@ def to_json(value: Any) -> str:
     return text
 
 
-def request_from_row(row: sqlite3.Row) -> Request:
+def json_value(text: str) -> Any:
+    """The value of stored JSON text."""
+    try:
+        return orjson.loads(text)
+    except ValueError:  # infinities and nan, which strict JSON does not know
+        return json.loads(text)
+
+
+def response_text(response: Response) -> str:
+    """A response as the stores hold it."""
+    # orjson would make null of an infinity, and refuses half a surrogate pair.
+    if response.logprob is None or math.isfinite(response.logprob):
+        try:
+            return orjson.dumps(response_as_json(response)).decode()
+        except TypeError:
+            pass
+    return to_json(response_as_json(response))
+
+
+def response_value(text: str) -> Response:
+    """Inverse of :func:`response_text`. Raises ValueError or TypeError for what is no response."""
+    return response_from_json(json_value(text))
+
+
+def request_from_row(row: sqlite3.Row, generation: Mapping[str, Any] | None = None) -> Request:
     """A stored request; the row has the columns of ``requests`` and ``body``, its context."""
     body = row["body"] or ""
     return Request(
         kind=row["kind"],
-        context=context_from_json(json.loads(body)) if row["is_chat"] else body,
+        context=context_from_json(json_value(body)) if row["is_chat"] else body,
         continuation=row["continuation"],
-        generation=json.loads(row["generation"]),
+        generation=json_value(row["generation"]) if generation is None else generation,
         sample_index=row["repeat"],
         seed=row["seed"],
     )

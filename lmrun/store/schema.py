@@ -159,4 +159,9 @@ MIGRATIONS = (
         PRIMARY KEY (job_id, subset, metric, filter)
     )
     """,
+    """
+    -- 1: the model, or its provider, declined to answer
+    ALTER TABLE samples ADD COLUMN refused INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX errors ON responses (key) WHERE source = 'error'
+    """,
 )

@@ -7,19 +7,13 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import groupby
 from typing import Any
 
-from lmrun.requests import (
-    Request,
-    Response,
-    context_as_json,
-    response_as_json,
-    response_from_json,
-)
+from lmrun.requests import Request, Response, context_as_json
 from lmrun.store import overlaps
-from lmrun.store.connect import connect
+from lmrun.store.connect import connect, transaction
+from lmrun.store.queue import Queue
 from lmrun.store.records import (
     AnsweredSample,
     DecontaminationRecord,
@@ -32,7 +26,7 @@ from lmrun.store.records import (
     Source,
     Subset,
 )
-from lmrun.store.rows import extraction_counts, metric_records, metric_row, request_from_row, to_json
+from lmrun.store.rows import extraction_counts, metric_records, metric_row, response_value, to_json
 from lmrun.store.runs import RunDirectory
 from lmrun.store.schema import MIGRATIONS
 
@@ -46,26 +40,17 @@ class RunStore:
     def __init__(self, run: RunDirectory) -> None:
         self.run = run
         self._db = connect(run.database, MIGRATIONS)
+        self.queue = Queue(self._db)
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
-
     # -- facts of the run ----------------------------------------------------------------------------------------------
 
     def set_info(self, **values: Any) -> None:
         """Record facts of the run by name."""
-        with self._transaction():
+        with transaction(self._db):
             self._db.executemany(
                 "INSERT OR REPLACE INTO run VALUES (?, ?)", [(name, to_json(value)) for name, value in values.items()]
             )
@@ -151,7 +136,7 @@ class RunStore:
 
     def clear_samples(self, job_id: int) -> None:
         """Forget the samples of a job whose rendering was cut short."""
-        with self._transaction():
+        with transaction(self._db):
             self._db.execute(
                 "DELETE FROM requests WHERE sample_id IN (SELECT id FROM samples WHERE job_id = ?)", (job_id,)
             )
@@ -159,7 +144,7 @@ class RunStore:
 
     def add_samples(self, job_id: int, samples: Iterable[SampleRecord]) -> None:
         """Store rendered docs with their requests."""
-        with self._transaction():
+        with transaction(self._db):
             for sample in samples:
                 cursor = self._db.execute(
                     """INSERT INTO samples (job_id, doc_id, doc, target, text, choices, status, error)
@@ -212,75 +197,64 @@ class RunStore:
 
     # -- answering -----------------------------------------------------------------------------------------------------
 
-    def unanswered_keys(self, job_id: int) -> list[str]:
-        """Content keys of the job's requests that no response in this run answers."""
-        rows = self._db.execute(
-            """SELECT DISTINCT r.key FROM requests r JOIN samples s ON s.id = r.sample_id
-               LEFT JOIN responses a ON a.key = r.key WHERE s.job_id = ? AND a.key IS NULL""",
-            (job_id,),
-        )
-        return [row[0] for row in rows]
+    def unanswered_keys(self, job_id: int) -> Iterator[list[str]]:
+        """Content keys of the job's requests that no response in this run answers, page by page."""
+        first, last = self._db.execute("SELECT min(id), max(id) FROM samples WHERE job_id = ?", (job_id,)).fetchone()
+        for start in range(first or 0, (last or -1) + 1, _PAGE):
+            rows = self._db.execute(
+                """SELECT DISTINCT r.key FROM requests r JOIN samples s ON s.id = r.sample_id
+                   LEFT JOIN responses a ON a.key = r.key
+                   WHERE s.job_id = ? AND s.id >= ? AND s.id < ? AND a.key IS NULL""",
+                (job_id, start, start + _PAGE),
+            ).fetchall()
+            if rows:
+                yield [row[0] for row in rows]
 
-    def work(self, job_id: int) -> Iterator[tuple[str, Request, bool]]:
-        """The job's requests that the cache did not answer, each distinct one once, in order of first use.
-
-        Yields (key, request, already answered by this job). The sequence is the same however often the run was
-        interrupted, so that the backend can form the same batches each time.
-        """
-        rows = self._db.execute(
-            """SELECT r.*, t.body, a.key IS NOT NULL AS answered
-               FROM samples s JOIN requests r ON r.sample_id = s.id LEFT JOIN texts t ON t.id = r.context_id
-               LEFT JOIN responses a ON a.key = r.key
-               WHERE s.job_id = :job AND (a.key IS NULL OR (a.job_id = :job AND a.source = 'computed'))
-               ORDER BY s.doc_id, r.position, r.repeat""",
-            {"job": job_id},
-        )
-        seen: set[str] = set()
-        for row in rows:
-            if row["key"] not in seen:
-                seen.add(row["key"])
-                yield row["key"], request_from_row(row), bool(row["answered"])
-
-    def add_responses(self, job_id: int, source: Source, answers: Iterable[tuple[str, Response]]) -> None:
-        """Make answers durable. A response with an error is stored as such whatever ``source`` says."""
+    def add_responses(self, answers: Iterable[tuple[str, int, Source, str]]) -> None:
+        """Make answers durable: (key, job that asked, source, response as JSON text)."""
         now = time.time()
-        rows = [
-            (key, job_id, "error" if response.error else source, to_json(response_as_json(response)), now)
-            for key, response in answers
-        ]
-        with self._transaction():
+        rows = [(*answer, now) for answer in answers]
+        with transaction(self._db):
             self._db.executemany("INSERT OR REPLACE INTO responses VALUES (?, ?, ?, ?, ?)", rows)
 
-    def finish_lookup(self, job_id: int, hits: Iterable[tuple[str, Response]]) -> int:
-        """Store the cache's answers and mark the look-up as done, together; returns how many there were."""
+    def add_hits(self, job_id: int, hits: Iterable[tuple[str, str]]) -> None:
+        """Store the cache's answers."""
         now = time.time()
-        rows = [(key, job_id, "cache", to_json(response_as_json(response)), now) for key, response in hits]
-        with self._transaction():
+        rows = [(key, job_id, "cache", body, now) for key, body in hits]
+        with transaction(self._db):
             self._db.executemany("INSERT OR IGNORE INTO responses VALUES (?, ?, ?, ?, ?)", rows)
-            self._db.execute("UPDATE jobs SET status = 'looked_up' WHERE id = ?", (job_id,))
-        return len(rows)
 
-    def computed(self, job_id: int) -> Iterator[tuple[str, str, Response]]:
-        """Answers that this job computed: (key, request kind, response)."""
-        rows = self._db.execute(
-            """SELECT a.key, (SELECT kind FROM requests r WHERE r.key = a.key LIMIT 1) AS kind, a.response
-               FROM responses a WHERE a.job_id = ? AND a.source = 'computed'""",
-            (job_id,),
-        )
-        for row in rows:
-            yield row["key"], row["kind"], response_from_json(json.loads(row["response"]))
+    def computed(self, job_id: int) -> Iterator[list[tuple[str, str, str]]]:
+        """Answers that this job computed (key, kind of request, response as JSON text), page by page."""
+        last = 0
+        while rows := self._db.execute(
+            """SELECT a.rowid, a.key, (SELECT kind FROM requests r WHERE r.key = a.key LIMIT 1), a.response
+               FROM responses a WHERE a.job_id = ? AND a.source = 'computed' AND a.rowid > ?
+               ORDER BY a.rowid LIMIT ?""",
+            (job_id, last, _PAGE),
+        ).fetchall():
+            yield [(key, kind, body) for _, key, kind, body in rows]
+            last = rows[-1][0]
+
+    def count_responses(self, job_id: int) -> int:
+        """How many distinct requests were answered that this job asked first."""
+        return self._count("SELECT count(*) FROM responses WHERE job_id = ?", job_id)
 
     def count_hits(self, job_id: int) -> int:
         """How many answers the cache gave to this job."""
-        return int(self._count("SELECT count(*) FROM responses WHERE job_id = ? AND source = 'cache'", job_id))
+        return self._count("SELECT count(*) FROM responses WHERE job_id = ? AND source = 'cache'", job_id)
 
     def count_errors(self, job_id: int) -> int:
         """How many of the job's samples are errors."""
-        return int(self._count("SELECT count(*) FROM samples WHERE job_id = ? AND status = 'error'", job_id))
+        return self._count("SELECT count(*) FROM samples WHERE job_id = ? AND status = 'error'", job_id)
 
     def count_truncated(self, job_id: int) -> int:
         """Of how many of the job's samples an answer was cut off."""
-        return int(self._count("SELECT count(*) FROM samples WHERE job_id = ? AND truncated", job_id))
+        return self._count("SELECT count(*) FROM samples WHERE job_id = ? AND truncated", job_id)
+
+    def count_refused(self, job_id: int) -> int:
+        """Of how many of the job's samples an answer was refused by the model or its provider."""
+        return self._count("SELECT count(*) FROM samples WHERE job_id = ? AND refused", job_id)
 
     def extractions(self, job_id: int) -> dict[str, dict[str, int]]:
         """By filter that extracts: how many samples have which status."""
@@ -297,7 +271,7 @@ class RunStore:
         failed = """SELECT r.key FROM requests r JOIN samples s ON s.id = r.sample_id
                     WHERE s.job_id = ? AND (s.status = 'error' OR r.key IN
                       (SELECT key FROM responses WHERE source = 'error'))"""
-        with self._transaction():
+        with transaction(self._db):
             if not self._db.execute(f"{failed} LIMIT 1", (job_id,)).fetchone():
                 return False
             self._db.execute(f"DELETE FROM responses WHERE source = 'error' AND key IN ({failed})", (job_id,))
@@ -325,16 +299,17 @@ class RunStore:
 
     def write_outcomes(self, outcomes: Iterable[SampleOutcome]) -> None:
         """Store the scores of samples, replacing earlier ones."""
-        with self._transaction():
+        with transaction(self._db):
             for outcome in outcomes:
                 self._db.execute("DELETE FROM scores WHERE sample_id = ?", (outcome.sample_id,))
                 self._db.execute(
-                    """UPDATE samples SET status = ?, correct = ?, truncated = ?, dropped = ?, no_match = ?, error = ?
-                       WHERE id = ?""",
+                    """UPDATE samples SET status = ?, correct = ?, truncated = ?, refused = ?, dropped = ?,
+                         no_match = ?, error = ? WHERE id = ?""",
                     (
                         "error" if outcome.error else "skipped" if outcome.skipped else "scored",
                         outcome.correct,
                         outcome.truncated,
+                        outcome.refused,
                         outcome.dropped,
                         outcome.no_match,
                         to_json(outcome.error) if outcome.error else None,
@@ -363,7 +338,7 @@ class RunStore:
 
     def add_decontamination(self, found: Mapping[str, DecontaminationRecord]) -> None:
         """Record which docs overlap with the corpora, by label of the job."""
-        with self._transaction():
+        with transaction(self._db):
             overlaps.write_decontamination(self._db, found)
 
     def is_decontaminated(self) -> bool:
@@ -383,7 +358,7 @@ class RunStore:
     ) -> None:
         """Replace the job's aggregated metrics, and record how they were scored."""
         rows = [(job_id, *metric_row(position, metric)) for position, metric in enumerate(metrics)]
-        with self._transaction():
+        with transaction(self._db):
             self._db.execute("DELETE FROM metrics WHERE job_id = ?", (job_id,))
             self._db.executemany("INSERT INTO metrics VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
             overlaps.write_subset_metrics(self._db, job_id, subsets)
@@ -411,7 +386,7 @@ def _answered_sample(rows: Sequence[sqlite3.Row]) -> AnsweredSample:
             if row["response"] is None:
                 error = error or {"kind": "not_answered", "message": "the run ended before this request was answered"}
                 continue
-            response = response_from_json(json.loads(row["response"]))
+            response = response_value(row["response"])
             responses[-1].append(response)
             if response.error and not error:
                 error = {"kind": response.error.kind, "message": response.error.message}

@@ -11,12 +11,24 @@ import logging
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Literal
 
-from lmrun.backends.base import Chunk, ModelIdentity, ModelSpec, Usage
+from lmrun.backends.base import Capability, Chunk, ModelIdentity, ModelSpec, Needs, Usage
 from lmrun.backends.fingerprint import identity
 from lmrun.errors import BackendError
-from lmrun.requests import Context, Request, Response, ResponseError, canonical_json, content_key, context_as_json
+from lmrun.requests import (
+    REQUEST_KINDS,
+    Context,
+    Request,
+    RequestKind,
+    Response,
+    ResponseError,
+    canonical_json,
+    content_key,
+    context_as_json,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +52,16 @@ class ScriptedOptions:
     replies: Sequence[str] = ("The answer is {number}.",)
     """What it generates: one of these by the prompt, with a number or a letter where it says ``{number}`` or
     ``{letter}``."""
+    decline: str = ""
+    """Generations whose text holds this are refused, as a provider's filter does."""
+    streaming: bool = False
+    """Work on the requests of all jobs at once, as a server does."""
+    in_flight: int = 32
+    """Streaming: requests that are worked on at once; the newest are answered first."""
+    refuse: Sequence[str] = ()
+    """Streaming: kinds of requests that :meth:`StreamingScriptedBackend.check` finds that it cannot answer."""
+    die_after: int = 0
+    """Streaming: after so many answers it gives none any more."""
     calls: str = ""
     """File that gets a line per request that is asked, before it is answered; it counts across processes."""
 
@@ -93,6 +115,8 @@ class ScriptedBackend:
             return Response(error=ResponseError("scripted", f"the text holds {self._options.fail!r}"))
         words = len(context.split())
         if request.kind == "generate_until":
+            if self._options.decline and self._options.decline in context:
+                return Response(text="", finish_reason="refusal", prompt_tokens=words)
             text = self._reply(context)
             return Response(text=text, finish_reason="stop", prompt_tokens=words, completion_tokens=len(text.split()))
         if request.kind == "loglikelihood_rolling":
@@ -129,6 +153,77 @@ class ScriptedBackend:
         if self._options.calls:
             with Path(self._options.calls).open("a", encoding="utf-8") as file:
                 file.writelines(content_key("", request) + "\n" for request in requests)
+
+
+class StreamingScriptedBackend(ScriptedBackend):
+    """The same answers, of many requests at a time and in another order."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__(spec)
+        self._open: list[tuple[int, Request]] = []
+        self._facts: dict[str, int] = {}
+
+    def check(self, needs: Needs) -> None:
+        """Refuse the kinds that the options name. Raises :class:`~lmrun.errors.BackendError`."""
+        for kind in sorted(needs.kinds & set(self._options.refuse)):
+            raise BackendError(f"the script does not answer {kind}", hint="take the kind out of the option refuse")
+
+    def capabilities(self) -> Sequence[Capability]:
+        """By kind of request."""
+        states: dict[RequestKind, Literal["yes", "no"]] = {
+            kind: "no" if kind in self._options.refuse else "yes" for kind in REQUEST_KINDS
+        }
+        return [Capability(kind, state, "as the options say") for kind, state in states.items()]
+
+    def stream(self, requests: Iterator[tuple[int, Request]]) -> Iterator[Chunk]:
+        """Answer a chunk at a time of what is in flight.
+
+        Raises:
+            BackendError: so many answers were given as the options allow.
+        """
+        self._open, given = [], 0
+        try:
+            while self._take(requests):
+                chunk = self._answers()
+                given += len(chunk)
+                yield chunk
+                if 0 < self._options.die_after <= given:
+                    raise BackendError("the script ends here", hint="take die_after out of the options")
+        except KeyboardInterrupt:
+            yield from self._drain()
+            raise
+
+    def usage(self) -> Usage:
+        """How many requests are worked on, and after an interrupt what became of them."""
+        return Usage(phase=f"{len(self._open)} in flight", facts=self._facts)
+
+    def _take(self, requests: Iterator[tuple[int, Request]]) -> bool:
+        new = list(islice(requests, self._options.in_flight - len(self._open)))
+        self._count(request for _, request in new)
+        self._open += new
+        return bool(self._open)
+
+    def _answers(self) -> Chunk:
+        time.sleep(self._options.latency_ms / 1000)
+        chunk = [(position, self.answer(request)) for position, request in self._open[-self._options.chunk :]]
+        del self._open[-self._options.chunk :]
+        return chunk
+
+    def _drain(self) -> Iterator[Chunk]:
+        self._facts = {"drained": 0, "abandoned": 0}
+        try:
+            while self._open:
+                chunk = self._answers()
+                self._facts["drained"] += len(chunk)
+                yield chunk
+        except KeyboardInterrupt:
+            self._facts["abandoned"] = len(self._open)
+            raise
+
+
+def scripted_backend(spec: ModelSpec) -> ScriptedBackend:
+    """The backend ``scripted``."""
+    return StreamingScriptedBackend(spec) if spec.options.get("streaming") else ScriptedBackend(spec)
 
 
 def _text(context: Context) -> str:

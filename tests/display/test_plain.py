@@ -6,7 +6,6 @@ import io
 
 from lmrun.display.plain import HEARTBEAT, PlainSink
 from lmrun.engine.progress import JobProgress, Tracker
-from lmrun.requests import Request
 
 
 class Clock:
@@ -48,18 +47,17 @@ def test_a_stall_is_named() -> None:
     tracker.phase("answering", "demo")
     clock.now = 61
     sink.draw(tracker.snapshot())
-    assert "nothing new for 1m01s" in out.getvalue()
+    assert "no answer for 1m01s" in out.getvalue()
 
 
 def test_rate_and_forecast_while_answering() -> None:
     clock, tracker, out, sink = scene()
     tracker.update("demo", "arc", requests=8, state="answering")
-    requests = [Request("loglikelihood", "x" * 99, "y")] * 8
-    for request in requests:
-        tracker.expect(request)
+    tracker.expect({"loglikelihood": 800})
     tracker.phase("answering", "demo")
     clock.now = 2
-    tracker.answered("demo", "arc", requests[:4], 0)
+    tracker.worked({"loglikelihood": 400})
+    tracker.answered("demo", "arc", 4, 0)
     sink.draw(tracker.snapshot())
     assert "demo arc: 4/8 requests · total 4/8 · 2.0 requests/s · ETA 2.0s" in out.getvalue()
 
@@ -81,15 +79,14 @@ def test_notes_are_told_at_once_and_made_safe() -> None:
 
 def test_the_forecast_keeps_the_pace_of_each_kind_apart_and_counts_down() -> None:
     clock, tracker, _, _ = scene()
-    scored = [Request("loglikelihood", "x" * 99, "y")] * 4
-    generated = [Request("generate_until", "x", generation={"max_gen_toks": 10})] * 2
-    for request in (*scored, *generated):
-        tracker.expect(request)
+    tracker.expect({"loglikelihood": 400, "generate_until": 800})
     tracker.phase("answering", "demo")
     clock.now = 2
-    tracker.answered("demo", "arc", scored[:2], 0)
+    tracker.worked({"loglikelihood": 200})
+    tracker.answered("demo", "arc", 2, 0)
     clock.now = 12
-    tracker.answered("demo", "arc", generated[:1], 0)
+    tracker.worked({"generate_until": 400})
+    tracker.answered("demo", "arc", 1, 0)
     assert tracker.snapshot().eta == 2 + 10
     clock.now = 15
     assert tracker.snapshot().eta == 9

@@ -131,13 +131,15 @@ def test_what_is_not_there_takes_no_room(spoken: World) -> None:
 
 
 def test_a_run_is_flagged_above_one_percent() -> None:
-    assert (flags(1, 100), flags(2, 100), flags(0, 0)) == ((), ("truncated",), ())
+    assert (flags(1, 1, 100), flags(2, 0, 100), flags(0, 2, 100)) == ((), ("truncated",), ("refused",))
+    assert flags(0, 0, 0) == ()
 
 
 def test_remarks_name_what_went_wrong_and_in_which_filter() -> None:
     counts = {"strict": {"matched": 6, "no_match": 2}, "flexible": {"matched": 7, "ambiguous": 1}}
-    assert remarks(8, 1, counts) == "truncated 12.5%, no match 25.0% (strict), ambiguous 12.5% (flexible)"
-    assert remarks(8, 0, {"strict": {"matched": 8}}) == ""
+    assert remarks(8, 1, 0, counts) == "truncated 12.5%, no match 25.0% (strict), ambiguous 12.5% (flexible)"
+    assert remarks(8, 0, 2, {}) == "refused 25.0%"
+    assert remarks(8, 0, 0, {"strict": {"matched": 8}}) == ""
 
 
 def test_plain_lines_say_it_too(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,209 @@
+"""What is still to be asked: a temporary table of the run store, so that no list of all requests is held in memory."""
+
+from __future__ import annotations
+
+import sqlite3
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, overload
+
+from lmrun.requests import Request, RequestKind
+from lmrun.store.rows import json_value, request_from_row
+
+_PAGE = 200
+"""Requests read at a time."""
+_CHARACTERS_PER_TOKEN = 4
+_GENERATED_TOKEN_COST = 10
+"""A generated token costs about this many prompt tokens of time; only the forecast depends on it."""
+
+_TABLE = """
+    CREATE TEMP TABLE queue (
+        place INTEGER PRIMARY KEY,
+        key TEXT NOT NULL UNIQUE,
+        job_id INTEGER NOT NULL,
+        sample_id INTEGER NOT NULL,
+        position INTEGER NOT NULL,
+        repeat INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        cost INTEGER NOT NULL,
+        answered INTEGER NOT NULL
+    )"""
+_ADD = f"""
+    INSERT OR IGNORE INTO queue (key, job_id, sample_id, position, repeat, kind, cost, answered)
+    SELECT r.key, s.job_id, s.id, r.position, r.repeat, r.kind,
+      max(1, coalesce(length(t.body), 0) + length(r.continuation) + CASE r.kind WHEN 'generate_until' THEN
+        {_CHARACTERS_PER_TOKEN * _GENERATED_TOKEN_COST} * CAST(coalesce(json_extract(r.generation, '$.max_gen_toks'),
+          json_extract(r.generation, '$.max_new_tokens'), 256) AS INTEGER) ELSE 0 END),
+      a.key IS NOT NULL
+    FROM samples s JOIN requests r ON r.sample_id = s.id LEFT JOIN texts t ON t.id = r.context_id
+    LEFT JOIN responses a ON a.key = r.key
+    WHERE s.job_id = :job AND (a.key IS NULL OR (:computed AND a.job_id = :job AND a.source = 'computed'))
+    ORDER BY s.doc_id, r.position, r.repeat"""
+_READ = """
+    SELECT q.place, q.key, q.job_id, q.cost, q.answered, r.kind, r.is_chat, r.continuation, r.generation, r.repeat,
+      r.seed, t.body
+    FROM queue q JOIN requests r ON r.sample_id = q.sample_id AND r.position = q.position AND r.repeat = q.repeat
+    LEFT JOIN texts t ON t.id = r.context_id"""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """One request of the queue, without its text: what is kept of it until its answer is there."""
+
+    key: str
+    job_id: int
+    kind: RequestKind
+    cost: int
+    """Rough work in prompt characters, for the forecast."""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a job has to ask first, before any other job of the queue."""
+
+    requests: int
+    cost: dict[RequestKind, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What the requests of a job have in common: the kinds, and every distinct set of generation parameters."""
+
+    kinds: frozenset[RequestKind]
+    messages: bool
+    text: bool
+    prefill: bool
+    generations: Sequence[dict[str, Any]]
+
+
+class Queue:
+    """Distinct requests in the order of jobs and docs; each belongs to the first job that asks it."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        db.execute(_TABLE)
+
+    def clear(self) -> None:
+        """Start anew."""
+        self._db.execute("DELETE FROM queue")
+
+    def add(self, job_id: int, *, computed: bool = False) -> None:
+        """Append the job's requests that have no answer and are not in the queue yet.
+
+        With ``computed`` also those that the job itself has computed, as answered: so the sequence is the same however
+        often the run was interrupted, and a backend can form the same batches each time.
+        """
+        self._db.execute(_ADD, {"job": job_id, "computed": computed})
+
+    def left(self, job_id: int) -> Left:
+        """How much of the job is not answered, as of when it was added."""
+        rows = self._db.execute(
+            "SELECT kind, count(*), sum(cost) FROM queue WHERE job_id = ? AND NOT answered GROUP BY kind", (job_id,)
+        ).fetchall()
+        return Left(sum(row[1] for row in rows), {row[0]: row[2] for row in rows})
+
+    def shares(self, job_id: int) -> bool:
+        """Whether the job waits for answers to requests of other jobs as well."""
+        found = self._db.execute(
+            """SELECT 1 FROM samples s JOIN requests r ON r.sample_id = s.id JOIN queue q ON q.key = r.key
+               WHERE s.job_id = ? AND q.job_id != s.job_id LIMIT 1""",
+            (job_id,),
+        )
+        return found.fetchone() is not None
+
+    def shape(self, job_id: int) -> Shape:
+        """What the job's requests have in common, those that it shares with other jobs of the queue included."""
+        of_job = """FROM samples s JOIN requests r ON r.sample_id = s.id JOIN queue q ON q.key = r.key
+                    WHERE s.job_id = ? AND NOT q.answered"""
+        rows = self._db.execute(f"SELECT DISTINCT r.kind, r.is_chat, r.generation {of_job}", (job_id,)).fetchall()
+        prefill = (
+            any(row["is_chat"] for row in rows)
+            and self._db.execute(
+                f"""SELECT 1 {of_job} AND r.is_chat AND
+                (SELECT json_extract(t.body, '$[#-1].role') FROM texts t WHERE t.id = r.context_id) = 'assistant'
+                LIMIT 1""",
+                (job_id,),
+            ).fetchone()
+        )
+        return Shape(
+            kinds=frozenset(row["kind"] for row in rows),
+            messages=any(row["is_chat"] for row in rows),
+            text=any(not row["is_chat"] and row["kind"] != "loglikelihood_rolling" for row in rows),
+            prefill=bool(prefill),
+            generations=[json_value(text) for text in {r["generation"] for r in rows if r["kind"] == "generate_until"}],
+        )
+
+    def unanswered(self) -> Iterator[tuple[int, Ticket, Request]]:
+        """Everything that is left, page by page: answers may be written in between."""
+        place = 0
+        while page := self._page(place):
+            for row in page:
+                if not row["answered"]:
+                    ticket = Ticket(row["key"], row["job_id"], row["kind"], row["cost"])
+                    yield row["place"], ticket, _request(row)
+            place = page[-1]["place"]
+
+    def _page(self, after: int) -> list[sqlite3.Row]:
+        return self._db.execute(f"{_READ} WHERE q.place > ? ORDER BY q.place LIMIT {_PAGE}", (after,)).fetchall()
+
+    def of_kinds(self) -> list[QueuedRequests]:
+        """All requests, by kind in the order of first use."""
+        kinds = self._db.execute("SELECT kind FROM queue GROUP BY kind ORDER BY min(place)").fetchall()
+        return [QueuedRequests(self._db, kind) for (kind,) in kinds]
+
+
+class QueuedRequests(Sequence[Request]):
+    """The requests of one kind, read from the store when they are looked at."""
+
+    def __init__(self, db: sqlite3.Connection, kind: RequestKind) -> None:
+        self._db = db
+        rows = db.execute("SELECT place FROM queue WHERE kind = ? ORDER BY place", (kind,))
+        self._places = array("q", (row[0] for row in rows))
+        done = db.execute("SELECT place FROM queue WHERE kind = ? AND answered", (kind,))
+        answered = {row[0] for row in done}
+        self.answered = frozenset(i for i, place in enumerate(self._places) if place in answered)
+        """Positions that have an answer."""
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> Request: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Request]: ...
+    def __getitem__(self, index: int | slice) -> Request | Sequence[Request]:
+        if isinstance(index, slice):
+            return list(self._read(self._places[index]))
+        return _request(self._row(self._places[index]))
+
+    def __iter__(self) -> Iterator[Request]:
+        return self._read(self._places)
+
+    def _read(self, places: array[int]) -> Iterator[Request]:
+        for start in range(0, len(places), _PAGE):
+            page = places[start : start + _PAGE]
+            marks = ",".join("?" * len(page))
+            rows = self._db.execute(f"{_READ} WHERE q.place IN ({marks}) ORDER BY q.place", tuple(page)).fetchall()
+            yield from map(_request, rows)
+
+    def ticket(self, index: int) -> Ticket:
+        """What to file the answer of a request under."""
+        row = self._row(self._places[index])
+        return Ticket(row["key"], row["job_id"], row["kind"], row["cost"])
+
+    def _row(self, place: int) -> sqlite3.Row:
+        row: sqlite3.Row = self._db.execute(f"{_READ} WHERE q.place = ?", (place,)).fetchone()
+        return row
+
+
+def _request(row: sqlite3.Row) -> Request:
+    return request_from_row(row, _generation(row["generation"]))
+
+
+@lru_cache(maxsize=256)
+def _generation(text: str) -> dict[str, Any]:
+    """Generation parameters: the same for all requests of a job, so that they are read and held once."""
+    value: dict[str, Any] = json_value(text)
+    return value
