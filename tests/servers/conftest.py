@@ -12,7 +12,7 @@ import pytest
 
 from tests.servers import tiny
 from tests.servers.processes import Process, Server, free_port
-from tests.servers.runs import Asked, Folder
+from tests.servers.runs import Asked, Folder, hf
 
 PYTHONS = {"vllm": "LMRUN_VLLM_PYTHON", "llama_cpp": "LMRUN_LLAMA_CPP_PYTHON", "serve": "LMRUN_TRANSFORMERS_PYTHON"}
 """Fixtures of servers, and the variable that names the Python of each."""
@@ -45,7 +45,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def vllm(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """vLLM on the CPU, in full precision."""
     server = Server(f"http://127.0.0.1:{(port := free_port())}", "tiny")
-    arguments = f"--served-model-name tiny --dtype float32 --max-model-len {tiny.POSITIONS} --max-logprobs 20"
+    arguments = f"--served-model-name tiny --dtype float32 --max-model-len {tiny.POSITIONS} --max-logprobs 50"
     arguments += f" --enforce-eager --block-size 32 --host 127.0.0.1 --port {port}"
     command = [os.environ[PYTHONS["vllm"]], "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
     environment = {
@@ -110,4 +110,4 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
 @pytest.fixture(scope="session")
 def local(model: Path, folder: Folder) -> Asked:
     """What the model says when it is asked in the process itself: what every server has to say."""
-    return folder.ask({"backend": "hf", "model": str(model), "dtype": "float32", "device": "cpu", "max_length": 256})
+    return folder.ask(hf(model))

@@ -17,8 +17,12 @@ from tests.backends.make import WORDS
 ROOT = Path(__file__).resolve().parents[2]
 SCORED = ("real_words", "real_choices", "real_rolling")
 """Tasks that need log-probabilities: choices of one token, of several, and whole texts."""
+LONG = "real_long"
+"""Texts that do not fit into a context at once."""
 GENERATED = ("real_generate", "real_prefix")
 DOCS = 8
+CONTEXT = 256
+"""Tokens that the model takes at once, in all runs."""
 _CHOICE = """
 output_type: multiple_choice
 doc_to_text: "Question: {{question}}\\nAnswer:"
@@ -27,6 +31,11 @@ num_fewshot: 1
 fewshot_config: {sampler: first_n, samples: [{question: "does rain fell?", gold: 0, words: ["yes", "no", "maybe"],
   phrases: ["because the cat sat", "no", "by the door while rain fell"]}]}
 metric_list: [{metric: acc}, {metric: acc_norm}]
+"""
+_ROLLING = """
+output_type: loglikelihood_rolling
+doc_to_text: ""
+metric_list: [{metric: word_perplexity}, {metric: byte_perplexity}, {metric: bits_per_byte}]
 """
 TASKS = {
     "real_words": _CHOICE + 'doc_to_choice: "{{words}}"\n',
@@ -53,12 +62,8 @@ doc_to_target: "{{solution}}"
 generation_kwargs: {until: ["sat", "fell"], max_gen_toks: 48, do_sample: false}
 metric_list: [{metric: exact_match}]
 """,
-    "real_rolling": """
-output_type: loglikelihood_rolling
-doc_to_target: "{{text}}"
-doc_to_text: ""
-metric_list: [{metric: word_perplexity}, {metric: byte_perplexity}, {metric: bits_per_byte}]
-""",
+    "real_rolling": _ROLLING + 'doc_to_target: "{{text}}"\n',
+    "real_long": _ROLLING + 'doc_to_target: "{{text * 9}}"\n',
 }
 """A stop of ``real_riddles`` stands in the reasoning, where it must not stop anything."""
 _COMMON = """
@@ -69,13 +74,19 @@ metadata: {{version: 1.0}}
 """
 
 
+def hf(model: Path, **options: Any) -> dict[str, Any]:
+    """Table of the model in the process itself."""
+    table = {"backend": "hf", "model": str(model), "dtype": "float32", "device": "cpu", "max_length": CONTEXT}
+    return {**table, **options}
+
+
 def docs() -> list[dict[str, Any]]:
     """Rows of all tasks."""
     rows = []
     riddles = {"the cat?": "yes", "the dog?": "no", "the rain?": "maybe"}
     for i, (riddle, solution) in zip(range(DOCS), itertools.cycle(riddles.items()), strict=False):
         turned = WORDS[3 * i :] + WORDS[: 3 * i]
-        text = " ".join(turned) + " … été 7." + (" " + " ".join(turned * 9) if i % 4 == 3 else "")
+        text = " ".join(turned) + " … été 7."
         row = {"question": f"{' '.join(turned[:5])}?", "text": text, "gold": i % 3}
         row |= {"words": ["yes", "no", "maybe"], "phrases": [" ".join(turned[5:8]), "no", " ".join(turned[8:15]) + "!"]}
         rows.append({**row, "riddle": riddle, "solution": solution})
@@ -87,7 +98,8 @@ class Asked:
     """What came of a run."""
 
     code: int
-    stderr: str
+    said: str
+    """Everything that the command printed."""
     samples: Mapping[str, Sequence[Mapping[str, Any]]]
     """By task, in doc order."""
     scores: Mapping[tuple[str, str], Any]
@@ -95,7 +107,7 @@ class Asked:
 
     def responses(self, task: str) -> list[dict[str, Any]]:
         """All responses of a task."""
-        return [dict(request["response"]) for sample in self.samples[task] for request in sample["requests"]]
+        return [dict(request["response"]) for sample in self.samples[task] for request in sample["requests"] or ()]
 
 
 class Folder:
@@ -115,7 +127,7 @@ class Folder:
     def ask(
         self,
         model: Mapping[str, Any],
-        tasks: Sequence[str] = (*SCORED, *GENERATED),
+        tasks: Sequence[str] = (*SCORED, LONG, *GENERATED),
         settings: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Asked:
@@ -126,9 +138,9 @@ class Folder:
         done = self._lmrun("batch", str(manifest), *places, environment=environment)
         lines = [json.loads(line) for line in done.stdout.splitlines()]
         if not lines or lines[-1]["event"] != "done":
-            return Asked(done.returncode, done.stderr, {}, {})
+            return Asked(done.returncode, done.stdout + done.stderr, {}, {})
         scores = {(row["label"], row["metric"]): row["value"] for row in lines[-1]["results"]}
-        return Asked(done.returncode, done.stderr, self._samples(lines[-1]["path"]), scores)
+        return Asked(done.returncode, done.stdout + done.stderr, self._samples(lines[-1]["path"]), scores)
 
     def _samples(self, run: str) -> dict[str, list[dict[str, Any]]]:
         shown = self._lmrun("show", run, "--model", "model", "-n", "100000", "--json")

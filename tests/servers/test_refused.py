@@ -16,9 +16,9 @@ def table(server: Server, **options: Any) -> dict[str, Any]:
 
 
 def assert_refused(found: Asked) -> None:
-    assert found.code == 3, found.stderr
-    assert "Traceback" not in found.stderr
-    assert "log-prob" in found.stderr
+    assert found.code == 3, found.said
+    assert "Traceback" not in found.said
+    assert "log-prob" in found.said
     assert not any(found.samples.values()), "nothing was asked"
 
 
@@ -40,7 +40,7 @@ def test_llama_cpp_generates_what_the_model_itself_does(llama_cpp: Server, folde
     # This server is not told to begin with a BOS; in a text it is one token all the same.
     pytest.importorskip("transformers")
     found = folder.ask(table(llama_cpp), ["real_generate"])
-    assert found.code == 0, found.stderr
+    assert found.code == 0, found.said
     assert len(found.responses("real_generate")) == len(local.responses("real_generate"))
 
 
@@ -48,6 +48,6 @@ def test_transformers_serve_generates_what_the_model_itself_does(
     serve: Server, model: Path, folder: Folder, local: Asked
 ) -> None:
     found = folder.ask(table(serve, tokenizer=str(model)), ["real_generate"])
-    assert found.code == 0, found.stderr
+    assert found.code == 0, found.said
     texts = [response["text"] for response in found.responses("real_generate")]
     assert texts == [response["text"] for response in local.responses("real_generate")]
