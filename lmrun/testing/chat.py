@@ -42,6 +42,7 @@ def content(message: Mapping[str, Any]) -> str:
 def answer(engine: Engine, raw: Body, kinds: Kinds = ()) -> dict[str, Any]:
     """The reply to a body. Raises :class:`Refused`."""
     body = engine.read(raw)
+    engine.check_prefill(body.get("messages"))
     continues = bool(body.get("continue_final_message")) or engine.script.continues
     ids = engine.tokens.encode(rendered(body.get("messages"), continues=continues))
     limit = body.get("max_completion_tokens", body.get("max_tokens"))
@@ -52,7 +53,7 @@ def answer(engine: Engine, raw: Body, kinds: Kinds = ()) -> dict[str, Any]:
     drawn = [engine.generate(ids, room - len(thought), body, stops, which) for which in range(n)]
     n_new = sum(len(thought) + len(generated.ids) for generated in drawn)
     reply = {
-        "id": f"chatcmpl-{engine.model.after(ids).total:016x}",
+        "id": f"chatcmpl-{next(engine.numbers)}",
         "object": "chat.completion",
         "created": int(time.time()),
         "model": body["model"],

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from lmrun.testing.generating import Body, Engine, Generated, Refused, usage
+from lmrun.testing.model import Rows
 
 Kinds = Collection[str]
 """The faults that happen to a request; ``shifted_logprobs`` changes what is computed."""
@@ -29,7 +30,7 @@ def answer(engine: Engine, raw: Body, kinds: Kinds = ()) -> dict[str, Any]:
             n_completion += len(generated.ids)
             choices.append({"index": len(choices), **_choice(engine, ids, generated, body, kinds)})
     return {
-        "id": f"cmpl-{engine.model.after(prompts[0]).total:016x}",
+        "id": f"cmpl-{next(engine.numbers)}",
         "object": "text_completion",
         "created": int(time.time()),
         "model": body["model"],
@@ -74,38 +75,40 @@ def _choice(engine: Engine, prompt: list[int], generated: Generated, body: Body,
     return choice
 
 
-def namer(engine: Engine, body: Body) -> Callable[[int], str]:
-    """How tokens are spelled in the reply."""
-    if body.get("return_tokens_as_token_ids"):
-        return "token_id:{}".format
-    return engine.tokens.strings.__getitem__
-
-
 def _logprobs(
     engine: Engine, prompt: list[int], echoed: list[int], new: list[int], body: Body, kinds: Kinds
 ) -> dict[str, Any]:
     """The four lists; of a first token, which nothing comes before, null."""
     k = engine.at_most(body, "logprobs", engine.script.max_logprobs)
-    name = namer(engine, body)
+    names = engine.tokens.names if body.get("return_tokens_as_token_ids") else engine.tokens.strings
     rows, ranks = engine.scored([*prompt, *new], shifted="shifted_logprobs" in kinds and bool(echoed))
     start = 0 if echoed else len(prompt)
     shown = [*prompt, *new][start:]
+    tokens = [names[token] for token in shown]
     own: list[float | None] = [*engine.model.logprobs(ranks[start:])]
-    tops: list[dict[str, float] | None] | None = None
-    if k:
-        by_rank = engine.model.logprobs(range(k))
-        listed = engine.model.top(type(rows)(rows.favorite[start:], rows.shift[start:]), k)
-        tops = [
-            {**dict(zip(map(name, top), by_rank, strict=True)), name(token): logprob}
-            for top, token, logprob in zip(listed, shown, own, strict=True)
-            if logprob is not None
-        ]
     if start == 0 and shown:
         own[0] = None
-        if tops:
-            tops[0] = None
-    offsets = engine.tokens.offsets(shown)
-    return {"text_offset": offsets, "token_logprobs": own, "tokens": [*map(name, shown)], "top_logprobs": tops}
+    return {
+        "text_offset": engine.tokens.offsets(shown),
+        "token_logprobs": own,
+        "tokens": tokens,
+        "top_logprobs": _tops(engine, Rows(rows.favorite[start:], rows.shift[start:]), tokens, own, names, k),
+    }
+
+
+def _tops(
+    engine: Engine, rows: Rows, tokens: list[str], logprobs: list[float | None], names: list[str], k: int
+) -> list[dict[str, float] | None] | None:
+    """For each token a mapping with the ``k`` likeliest tokens and itself."""
+    if not k:
+        return None
+    best, *others = engine.model.logprobs(range(k))
+    firsts = [names[token] for token in rows.favorite.tolist()]
+    tops: list[Any] = [{first: best, token: own} for first, token, own in zip(firsts, tokens, logprobs, strict=True)]
+    if others:  # few clients ask for more than one, and those that score do it often
+        for entries, top in zip(tops, engine.model.top(rows, k), strict=True):
+            entries.update(zip([names[token] for token in top[1:]], others, strict=True))
+    return [None if own is None else entries for entries, own in zip(tops, logprobs, strict=True)]
 
 
 def prompt_logprobs(engine: Engine, prompt: Sequence[int], body: Body, kinds: Kinds) -> list[dict[str, Any] | None]:

@@ -36,6 +36,8 @@ def _texts(value: Any) -> list[str]:
 
 def edit(payload: Any, kinds: Collection[str]) -> Any:
     """The answer with the faults that change what it says. Changes ``payload``."""
+    if not isinstance(payload, dict):
+        return payload
     if "wrong_order" in kinds and "choices" in payload:
         payload["choices"].reverse()
     for choice in payload.get("choices", ()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from random import Random
 from typing import Any, Literal
 
@@ -42,6 +43,8 @@ class Engine:
         self.script = script
         self.model = Model(script.salt)
         self.tokens = self.model.tokens
+        self.numbers = count(1)
+        """For ids of answers, files and batches."""
         self._seen: set[int] = set()
 
     def read(self, body: Body) -> dict[str, Any]:
@@ -86,6 +89,14 @@ class Engine:
             )
             raise Refused(message, param=name, code="array_above_max_length")
         return list(stops)
+
+    def check_prefill(self, messages: Any) -> None:
+        """Refuse words put into the assistant's mouth, where the script says so. Raises :class:`Refused`."""
+        if self.script.refuses_prefill and messages and messages[-1].get("role") == "assistant":
+            message = (
+                "This model does not support assistant message prefill. The conversation must end with a user message."
+            )
+            raise Refused(message, param="messages")
 
     def at_most(self, body: Body, name: str, limit: int) -> int:
         """How many alternatives per token a request asks for. Raises :class:`Refused`."""

@@ -49,7 +49,8 @@ class Fault:
     when: str = ""
     """Only requests whose prompt holds this text."""
     path: str = ""
-    """Only requests to an address that ends in this, such as ``/chat/completions``."""
+    """Only requests to an address that holds this text, such as ``/chat/completions``. Without it only requests with
+    POST are befallen, with it polls of a batch too."""
     sticky: bool = False
     """Drawn once per prompt, so that trying again does not help; else drawn for each try."""
     tries: int | None = None
@@ -63,7 +64,7 @@ class Fault:
 
     def befalls(self, path: str, prompt: str, body: bytes, attempt: int, seed: str) -> bool:
         """Whether it happens to this try of a request; ``seed`` differs from fault to fault."""
-        if not path.endswith(self.path) or self.when not in prompt:
+        if self.path not in path or self.when not in prompt:
             return False
         if self.tries is not None and attempt > self.tries:
             return False
@@ -123,8 +124,12 @@ class Script:
     """Field of a chat's answer that holds its reasoning (``reasoning_content``, ``reasoning``). Empty: none."""
     continues: bool = False
     """A chat that ends with words of the assistant is continued even if ``continue_final_message`` is not set."""
+    refuses_prefill: bool = False
+    """Such a chat is refused with 400."""
     batch_polls: int = 2
     """How often a batch says that it is in progress, before it has ended."""
+    batch_expires: bool = False
+    """Every second request of a batch gets no answer in time."""
 
 
 def read_script(path: Path) -> Script:

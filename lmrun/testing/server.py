@@ -22,9 +22,12 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from lmrun.testing import chat, completions
+from lmrun.testing import chat, completions, messages
 from lmrun.testing.errors import error, refusal
+from lmrun.testing.faults import edit, refused
 from lmrun.testing.generating import Body, Engine, Refused
+from lmrun.testing.message_batches import MessageBatches
+from lmrun.testing.openai_batches import OpenAIBatches
 from lmrun.testing.script import Script, read_script
 from lmrun.testing.serving import Reply, Server
 from lmrun.testing.tokens import save_tokenizer
@@ -36,19 +39,15 @@ class ScriptedServer(Server):
     """Answers by hash of the prompt, and does what its script says."""
 
     def __init__(self, script: Script | None = None, *, port: int = 0, keep: int = 1000) -> None:
-        self.script = script = script or Script()
-        super().__init__(
-            faults=script.faults,
-            seed=script.seed,
-            limits=script.limits,
-            latency=script.latency,
-            port=port,
-            keep=keep,
-        )
-        self.engine = Engine(script)
+        super().__init__(script or Script(), port=port, keep=keep)
+        self.engine = Engine(self.script)
+        self._batches = OpenAIBatches(self.engine, self._answer_in_batch)
+        self._message_batches = MessageBatches(self.engine, self._answer_in_batch)
         self._endpoints: dict[tuple[str, str], Endpoint] = {
             ("POST", "/completions"): completions.answer,
             ("POST", "/chat/completions"): chat.answer,
+            ("POST", "/messages"): messages.answer,
+            ("POST", "/messages/count_tokens"): messages.count_tokens,
             ("POST", "/tokenize"): _tokenize,
             ("GET", "/models"): _models,
             ("GET", "/health"): lambda engine, body, kinds: {},
@@ -63,15 +62,41 @@ class ScriptedServer(Server):
         path = request.path
         if self.script.api_key and self.script.api_key not in _keys(request):
             return Reply(401, error(path, 401))
-        endpoint = self._endpoints.get((request.method, path.removeprefix("/v1")))
-        if endpoint is None:
-            return Reply(404, error(path, 404, f"Unknown request URL: {request.method} {path}."))
+        if path == "/v1/messages" and "anthropic-version" not in request.headers:
+            return Reply(400, error(path, 400, "anthropic-version: header is required"))
         try:
-            return Reply(200, endpoint(self.engine, orjson.loads(body or b"null"), kinds))
+            return Reply(200, self._endpoint(request, body, kinds))
         except orjson.JSONDecodeError as broken:
             return Reply(400, error(path, 400, f"The body is not JSON: {broken}"))
-        except Refused as refused:
-            return Reply(refused.status, refusal(path, refused))
+        except Refused as reason:
+            return Reply(reason.status, refusal(path, reason))
+
+    def _endpoint(self, request: web.BaseRequest, body: bytes, kinds: frozenset[str]) -> Any:
+        method, path = request.method, request.path.removeprefix("/v1")
+        endpoint = self._endpoints.get((method, path))
+        if endpoint:
+            return endpoint(self.engine, orjson.loads(body or b"null"), kinds)
+        parts = path.strip("/").split("/")
+        self._message_batches.url = self.url
+        reply = (
+            self._message_batches.reply(method, parts, body)
+            or self._batches.reply(method, parts, body)
+            or self._batches.reply_files(method, parts, body, request.headers.get("Content-Type", ""))
+        )
+        if reply is None:
+            raise Refused(f"Unknown request URL: {method} {request.path}.", status=404)
+        return reply
+
+    def _answer_in_batch(self, path: str, body: Any) -> tuple[int, Any]:
+        """A request of a batch, with those faults that do not need a connection."""
+        happens = self.happens("POST", path, body, orjson.dumps(body), 1)
+        if "status" in happens:
+            return refused(path, happens["status"])[:2]
+        try:
+            kinds = frozenset(happens)
+            return 200, edit(self._endpoints["POST", path.removeprefix("/v1")](self.engine, body, kinds), kinds)
+        except Refused as reason:
+            return reason.status, refusal(path, reason)
 
 
 def _keys(request: web.BaseRequest) -> list[str]:

@@ -7,10 +7,10 @@ import contextlib
 import socket
 import struct
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 from aiohttp import web
@@ -18,7 +18,10 @@ from aiohttp import web
 from lmrun.testing.counters import Counters, Seen
 from lmrun.testing.faults import disfigured, edit, prompt_of, refused
 from lmrun.testing.limits import Limiter
-from lmrun.testing.script import Fault, Limits
+from lmrun.testing.script import Fault, Script
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _BIGGEST_BODY = 2**30
 
@@ -34,14 +37,12 @@ class Reply(NamedTuple):
 class Server:
     """Listens on loopback while its ``with`` block runs, in a thread of its own."""
 
-    def __init__(
-        self, *, faults: Sequence[Fault], seed: int, limits: Limits, latency: float, port: int = 0, keep: int = 1000
-    ) -> None:
-        self.faults, self.seed, self.latency = tuple(faults), seed, latency
+    def __init__(self, script: Script, *, port: int = 0, keep: int = 1000) -> None:
+        """Of the last ``keep`` requests all is kept; port 0 is any that is free."""
+        self.script = script
         self.port = port
         self.counters = Counters(keep)
-        self._limits = limits
-        self._limiter = Limiter(limits)
+        self._limiter = Limiter(script.limits)
         self._ready: threading.Event = threading.Event()
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._main, name=type(self).__name__, daemon=True)
@@ -68,9 +69,9 @@ class Server:
     def reset(self) -> None:
         """Forget all requests, as ``POST /reset`` does."""
         self.counters.reset()
-        self._limiter = Limiter(self._limits)
+        self._limiter = Limiter(self.script.limits)
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         self._thread.start()
         self._ready.wait()
         if self._failure:
@@ -141,20 +142,26 @@ class Server:
         parsed = _parsed(body)
         counters.record(path, request.query_string, request.headers, parsed)
         attempt = counters.attempt(path, body)
-        if request.method == "GET":
-            return _json(await self.reply(request, body, frozenset()))
-        refusal, headers = self._limiter.admit(path, counters.in_flight)
-        if refusal:
-            return _json(Reply(429, refusal, headers))
-        happens: dict[str, Fault] = {}
-        for i, fault in enumerate(self.faults):
-            if fault.befalls(path, prompt_of(parsed), body, attempt, f"{self.seed}.{i}"):
-                happens.setdefault(fault.kind, fault)
+        headers: Mapping[str, str] = {}
+        if request.method == "POST":
+            refusal, headers = self._limiter.admit(path, counters.in_flight)
+            if refusal:
+                return _json(Reply(429, refusal, headers))
+        happens = self.happens(request.method, path, parsed, body, attempt)
         counters.faults.update(happens.keys())
-        seconds = self.latency + (happens["latency"].seconds if "latency" in happens else 0)
+        seconds = self.script.latency + (happens["latency"].seconds if "latency" in happens else 0)
         if seconds:
             await asyncio.sleep(seconds)
         return await self._write(request, body, happens, headers)
+
+    def happens(self, method: str, path: str, parsed: Any, body: bytes, attempt: int) -> dict[str, Fault]:
+        """What goes wrong with a request; of several faults of a kind the first."""
+        happens: dict[str, Fault] = {}
+        for i, fault in enumerate(self.script.faults):
+            concerned = method == "POST" or fault.path
+            if concerned and fault.befalls(path, prompt_of(parsed), body, attempt, f"{self.script.seed}.{i}"):
+                happens.setdefault(fault.kind, fault)
+        return happens
 
     async def _write(
         self, request: web.BaseRequest, body: bytes, happens: Mapping[str, Fault], headers: Mapping[str, str]
@@ -169,9 +176,10 @@ class Server:
         if not happens or status != 200:
             return _json(Reply(status, payload, {**headers, **more}))
         data, kind = disfigured(edit(payload, frozenset(happens)), happens)
+        headers = {**headers, **more, "Content-Type": kind}
         if happens.keys() & {"slow_first_byte", "slow_body", "cut_off"}:
-            return await _slowly(request, data, happens)
-        return web.Response(body=data, status=status, content_type=kind, headers={**headers, **more})
+            return await _slowly(request, data, happens, headers)
+        return web.Response(body=data, headers=headers)
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
@@ -198,7 +206,7 @@ def _parsed(body: bytes) -> Any:
 
 def _json(reply: Reply) -> web.Response:
     data = reply.payload if isinstance(reply.payload, bytes) else orjson.dumps(reply.payload)
-    return web.Response(body=data, status=reply.status, content_type="application/json", headers=reply.headers)
+    return web.Response(body=data, status=reply.status, headers={"Content-Type": "application/json", **reply.headers})
 
 
 def _drop(request: web.BaseRequest) -> web.Response:
@@ -211,8 +219,10 @@ def _drop(request: web.BaseRequest) -> web.Response:
     return web.Response(status=0)
 
 
-async def _slowly(request: web.BaseRequest, data: bytes, happens: Mapping[str, Fault]) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(data))})
+async def _slowly(
+    request: web.BaseRequest, data: bytes, happens: Mapping[str, Fault], headers: Mapping[str, str]
+) -> web.StreamResponse:
+    response = web.StreamResponse(headers={**headers, "Content-Length": str(len(data))})
     if "slow_first_byte" in happens:
         await asyncio.sleep(happens["slow_first_byte"].seconds)
     await response.prepare(request)

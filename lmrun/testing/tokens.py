@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,9 @@ class Tokens:
         """Of each token."""
         self.strings = [_shown(raw) for raw in self.bytes]
         """Of each token, as the API shows it."""
+        self.names = [f"token_id:{i}" for i in range(len(self.bytes))]
+        """Of each token, where a client asks for ids in place of strings."""
+        self._widths = [sum(byte & 0xC0 != 0x80 for byte in raw) for raw in self.bytes]
         self._cut = re.compile(PIECES).findall
         self._known: dict[str, list[int]] = {}
         self._ids = dict(zip(self.bytes, range(len(self.bytes)), strict=True))
@@ -133,11 +137,8 @@ class Tokens:
 
     def offsets(self, ids: Sequence[int]) -> list[int]:
         """Where each token begins in the text, in characters."""
-        offsets, at = [], 0
-        for i in ids:
-            offsets.append(at)
-            at += sum(byte & 0xC0 != 0x80 for byte in self.bytes[i])
-        return offsets
+        widths = self._widths
+        return [0, *accumulate([widths[i] for i in ids])][: len(ids)]
 
 
 def _shown(raw: bytes) -> str:

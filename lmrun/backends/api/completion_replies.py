@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from lmrun.backends.api.alignment import CannotAlign, first_after
-from lmrun.backends.api.call import Call
+from lmrun.backends.api.alignment import CannotAlign, Start, first_after, places
+from lmrun.backends.api.call import Call, Malformed
 from lmrun.backends.api.logprobs import Choices, Position, check_tokens, echoed, next_tokens, prompt_logprobs, total
 from lmrun.backends.api.openai import among, answer, scored, text_of, with_spent
-from lmrun.backends.api.replies import Spent, choices, divide, divide_cost, finish_reason, spent
+from lmrun.backends.api.replies import choices, divide, divide_cost, finish_reason, spent
 from lmrun.backends.generation import Generation
 from lmrun.backends.reasoning import Delimiters
 from lmrun.backends.tokenize import Prompt
@@ -69,12 +69,20 @@ class Span(NamedTuple):
     tokens: list[int]
     first: int
     method: Method
+    text: str | None = None
+    """What was sent, where it was not the tokens: the reply's tokens have to spell it."""
 
-    def positions(self, choice: Mapping[str, Any], cost: Spent) -> tuple[list[Position], bool]:
+    def positions(self, choice: Mapping[str, Any]) -> tuple[list[Position], bool]:
         """The positions that are scored. Raises :class:`~lmrun.backends.api.call.Malformed`."""
         if self.method == "prompt_logprobs":
             return prompt_logprobs(choice, self.tokens)[self.first :], False
-        return check_tokens(echoed(choice), self.tokens)[self.first :], False
+        prompt = check_tokens(echoed(choice), self.tokens)
+        if self.text is not None:
+            try:
+                list(places([position.token for position in prompt], self.text))
+            except CannotAlign as error:
+                raise Malformed(f"the server cuts the text into other tokens: {error}") from error
+        return prompt[self.first :], False
 
 
 class TextSpan(NamedTuple):
@@ -83,7 +91,7 @@ class TextSpan(NamedTuple):
     text: str
     join: int
 
-    def positions(self, choice: Mapping[str, Any], cost: Spent) -> tuple[list[Position], bool]:
+    def positions(self, choice: Mapping[str, Any]) -> tuple[list[Position], bool]:
         """The positions that are scored, and whether a token spans the join.
 
         Raises:
@@ -91,14 +99,20 @@ class TextSpan(NamedTuple):
             CannotAlign: where the continuation begins cannot be told.
         """
         entries = echoed(choice)
-        # One token was generated; a server may leave it out, and then counts no more tokens than the prompt has.
-        prompt = entries if len(entries) == cost.prompt_tokens else entries[:-1]
-        start = first_after([position.token for position in prompt], self.text, self.join)
+        try:
+            prompt = entries[:-1]
+            start = self._start(prompt)
+        except CannotAlign:
+            prompt = entries  # a server may leave out the generated token, where it ends the text
+            start = self._start(prompt)
         if start.token == len(prompt):
             raise CannotAlign("one token spans the join and all of the continuation")
         if start.token == 0:
             raise CannotAlign("the first token has no log-probability, for nothing stands before it")
         return prompt[start.token :], start.spans
+
+    def _start(self, prompt: list[Position]) -> Start:
+        return first_after([position.token for position in prompt], self.text, self.join)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +128,15 @@ class Summed:
     def __call__(self, reply: Mapping[str, Any]) -> list[Response]:
         """The score."""
         (choice,) = choices(reply, 1)
-        cost = spent(reply)
         try:
-            positions, spans = self.span.positions(choice, cost)
+            positions, spans = self.span.positions(choice)
         except CannotAlign as error:
             message = f'{error}; name the model\'s tokenizer in the manifest: tokenizer = "…"'
             return [Response(error=ResponseError("join_not_found", message))]
         response = scored(self.request, total(positions), self.doc)
         notes = {**self.notes, "join": "spans"} if spans else self.notes
         response = replace(response, dropped_tokens=self.sent.dropped, notes=notes, prompt_tokens=self.sent.tokens)
-        return [with_spent(response, cost)]
+        return [with_spent(response, spent(reply))]
 
 
 class Choice(NamedTuple):

@@ -226,15 +226,15 @@ class CompletionsWire(OpenAiWire):
         cut = cut_pair(pair.context, pair.continuation, self._most_scored - 1, self.options.too_long)
         tokens = [*cut.inputs, pair.continuation[-1]]
         notes = {**prompt.notes, **({"join": pair.join} if pair.join != "joint" else {})}
-        if not self._as_tokens:
-            if cut.dropped or self.found.same_tokens is False:
-                return self._scored_text(one, doc, prompt)
-            if pair.join == "split":
-                raise Unanswerable("join_not_found", f"one token spans the join before {one.request.continuation!r}")
-            sent = Sent(self._without_bos(prompt.text + one.request.continuation), len(tokens))
-        else:
-            sent = Sent(tokens, len(tokens), cut.dropped)
-        span = Span(tokens, len(tokens) - len(pair.continuation), self.method)
+        if self._as_tokens:
+            span = Span(tokens, len(tokens) - len(pair.continuation), self.method)
+            return self._summed(one, Sent(tokens, len(tokens), cut.dropped), span, doc, notes)
+        whole = prompt.text + one.request.continuation
+        # A prefix token, or a continuation encoded by itself, is no part of the text.
+        if cut.dropped or self.found.same_tokens is False or len(encoder.encode(whole)) != len(tokens):
+            return self._scored_text(one, doc, prompt)
+        sent = Sent(self._without_bos(whole), len(tokens))
+        span = Span(tokens, len(tokens) - len(pair.continuation), self.method, str(sent.prompt))
         return self._summed(one, sent, span, doc, notes)
 
     def _scored_text(self, one: Asked, doc: Choices, prompt: Prompt) -> Call:

@@ -132,15 +132,9 @@ def reasoning_delimiters(options: ApiOptions, text: str) -> Delimiters | None:
     return delimiters_in(text) if isinstance(options.reasoning, str) else stated_delimiters(options.reasoning)
 
 
-def with_spent(response: Response, cost: Spent) -> Response:
-    """A response with what the server says it cost."""
-    return replace(
-        response,
-        prompt_tokens=cost.prompt_tokens or response.prompt_tokens,
-        cached_tokens=cost.cached_tokens,
-        completion_tokens=cost.completion_tokens or response.completion_tokens,
-        reasoning_tokens=cost.reasoning_tokens or response.reasoning_tokens,
-    )
+def with_spent(response: Response, cost: Spent | None) -> Response:
+    """A response with what the server says it cost; without that, what was counted or estimated stays."""
+    return response if cost is None else replace(response, **cost._asdict())
 
 
 # -- scores ------------------------------------------------------------------------------------------------------------
