@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from lmrun.requests import Request, RequestKind, Response
@@ -22,6 +23,8 @@ class ModelSpec:
     """Everything else that the manifest says of this model (``dtype``, ``device``, ``batch_tokens`` …)."""
     offline: bool = False
     """No socket may be opened."""
+    state: Path | None = None
+    """Folder for what the backend has to find again after a restart of this run; None: there is no run."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from lmrun.backends.base import Backend, ModelIdentity, ModelSpec
@@ -89,7 +90,8 @@ class PlannedModel:
     spec: ModelSpec
     identity: ModelIdentity | None
     error: LmrunError | None
-    make: Callable[[], Backend]
+    make: Callable[[Path | None], Backend]
+    """Builds the backend; it may keep in a folder what it has to find again after a restart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,11 +242,11 @@ def plan_models(entries: Sequence[ModelEntry], offline: bool) -> list[PlannedMod
 
 
 def _plan_model(spec: ModelSpec) -> PlannedModel:
-    def make() -> Backend:
-        return backend_class(spec.backend)(spec)
+    def make(state: Path | None) -> Backend:
+        return backend_class(spec.backend)(replace(spec, state=state))
 
     try:
-        return PlannedModel(spec, make().identify(), None, make)
+        return PlannedModel(spec, make(None).identify(), None, make)
     except BackendError as error:
         return PlannedModel(spec, None, error, make)
     except Exception as error:  # noqa: BLE001 - a plug-in may raise anything; the other models are not to suffer

@@ -21,7 +21,7 @@ from lmrun.engine.open import OpenRun, open_run, reopen_run
 from lmrun.engine.plan import Plan, PlannedModel
 from lmrun.engine.progress import JobProgress, Tracker
 from lmrun.engine.render import JobRenderer, render_job
-from lmrun.engine.results import write_results
+from lmrun.engine.results import file_name, write_results
 from lmrun.engine.stream import ModelStream
 from lmrun.errors import BackendError, ExitCode
 from lmrun.manifest import manifest_hash
@@ -220,7 +220,7 @@ class _Engine:
             self._look_up(job)
         self.answerer.enqueue([job.address for job in jobs])
         ends = JobEnds(self.store, self.tracker, self.log)
-        backend = _LazyBackend(model, self.tracker)
+        backend = _LazyBackend(model, self.opened.directory.batches / file_name(model.spec.name), self.tracker)
         try:
             self._answer(jobs, backend, ends)
             self.store.set_model(self._model_id(model), "done")
@@ -284,10 +284,10 @@ class _Engine:
 class _LazyBackend:
     """Loads the model when the first request needs it: a run whose answers are all known loads nothing."""
 
-    def __init__(self, model: PlannedModel, tracker: Tracker) -> None:
+    def __init__(self, model: PlannedModel, state: Path, tracker: Tracker) -> None:
         self._model = model
         self._tracker = tracker
-        self._backend: Backend = model.make()
+        self._backend: Backend = model.make(state)
         self.loaded = False
 
     @property

@@ -49,6 +49,11 @@ class RunDirectory:
         return self.path / "results"
 
     @property
+    def batches(self) -> Path:
+        """What is at providers' batch APIs, one folder per model; there only while something is."""
+        return self.path / "batches"
+
+    @property
     def log(self) -> Path:
         """Structured log, one JSON object per line."""
         return self.path / "log.jsonl"

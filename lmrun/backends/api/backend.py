@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
+from lmrun.backends.api.batch.providers import connected
+from lmrun.backends.api.batch.pump import BatchPump
 from lmrun.backends.api.call import Wire
 from lmrun.backends.api.dialect import Dialect
 from lmrun.backends.api.failures import Failed
@@ -45,7 +47,9 @@ class ApiBackend:
         self._thread: LoopThread | None = None
         self._transport: Transport | None = None
         self._sender: Sender | None = None
-        self._pump: Pump | None = None
+        self._pump: Pump | BatchPump | None = None
+        self._dialect: Dialect
+        self._address: Address
 
     # -- who it is -----------------------------------------------------------------------------------------------------
 
@@ -70,15 +74,15 @@ class ApiBackend:
                 f'model "{self._spec.name}": {self._base_url} may not be asked offline',
                 hint="take away --offline (or offline = true of [data]), or leave this model out",
             )
-        address = Address(self._base_url, self._headers(), self._options.query, self._secrets())
-        dialect = Dialect.of(self._base_url, self._spec.model, self._spec.backend, self._options.dialect)
+        self._address = Address(self._base_url, self._headers(), self._options.query, self._secrets())
+        self._dialect = Dialect.of(self._base_url, self._spec.model, self._spec.backend, self._options.dialect)
         self._thread = LoopThread(f"lmrun {self._spec.name}")
-        self._sender = self._thread.run(self._open(address, dialect))
+        self._sender = self._thread.run(self._open())
 
-    async def _open(self, address: Address, dialect: Dialect) -> Sender:
-        self._transport = Transport(address, self._options.timeout)
+    async def _open(self) -> Sender:
+        self._transport = Transport(self._address, self._options.timeout)
         gate = Gate(Limits(self._options), asyncio.get_running_loop())
-        return Sender(self._transport, gate, dialect, self._options)
+        return Sender(self._transport, gate, self._dialect, self._options)
 
     @cached_property
     def _key(self) -> str | None:
@@ -86,7 +90,7 @@ class ApiBackend:
         key = os.environ.get(name, "").strip() if name else None
         if name and not key:
             raise BackendError(
-                f'model "{self._spec.name}": the environment variable {name} is not set, and {self._base_url} wants a key',
+                f'model "{self._spec.name}": the environment variable {name} is not set; it holds the key',
                 hint=f"export {name}=…, or name another variable as api_key_env",
             )
         return key
@@ -132,16 +136,31 @@ class ApiBackend:
 
     def stream(self, requests: Iterator[tuple[int, Request]]) -> Iterator[Chunk]:
         """Answer requests, as they finish; see :meth:`~lmrun.backends.base.StreamingBackend.stream`."""
-        sender = self._ready
-        assert self._thread is not None
-        self._pump = Pump(self._wire, self._options, sender, self._thread)
+        self._pump = self._batch_pump() if self._options.mode == "batch" else self._live_pump()
         try:
             yield from self._pump.stream(requests)
         except Gone as gone:
             raise self._error(gone.failed) from None
 
+    def _live_pump(self) -> Pump:
+        sender = self._ready
+        assert self._thread is not None
+        return Pump(self._wire, self._options, sender, self._thread)
+
+    def _batch_pump(self) -> BatchPump:
+        if self._spec.state is None:
+            raise BackendError(
+                f'model "{self._spec.name}": mode = "batch" works within a run only, which remembers its batches',
+                hint='use `lmrun batch`, or mode = "live"',
+            )
+        assert self._thread is not None
+        connect = partial(connected, self._spec.backend, self._address, self._options)
+        return BatchPump(self._wire, self._options, self._dialect, self._thread, connect, self._spec.state)
+
     def usage(self) -> Usage:
         """What is on its way, how fast, and what holds it back."""
+        if isinstance(self._pump, BatchPump):
+            return self._pump.usage()
         return usage(self._sender, self._pump)
 
     def close(self) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from lmrun.backends.base import Capability, Needs
 from lmrun.requests import Request, Response
+
+if TYPE_CHECKING:
+    from lmrun.backends.api.dialect import Dialect
 
 
 class Asked(NamedTuple):
@@ -56,6 +59,13 @@ class Malformed(Exception):  # noqa: N818 - the state of a reply, not a fault of
 
 class Post(Protocol):
     """Sends one body to the server and gives back the reply, with retries, the dialect and the time-outs applied."""
+
+    dialect: Dialect
+    """What is known of the server, and what it has taught."""
+
+    async def get(self, path: str) -> Any:
+        """A page of the server as JSON or text, asked once. Raises :class:`~lmrun.backends.api.failures.Failed`."""
+        ...
 
     async def __call__(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """The reply as JSON. Raises :class:`~lmrun.backends.api.failures.Failed`."""

@@ -249,7 +249,7 @@ class CompletionsWire(OpenAiWire):
         text = one.request.continuation
         encoder = self.encoder
         if not text:
-            yield Ready(one.position, Response(logprob=0.0))
+            yield Ready(one.position, Response(logprob=0.0, attempts=0))
             return
         doc = Choices(frozenset((text,)))
         if encoder is None or not self._as_tokens:
@@ -290,7 +290,7 @@ class CompletionsWire(OpenAiWire):
             try:
                 sent, choice = self._choice(one.request)
             except Unanswerable as error:
-                yield Ready(one.position, error.response())
+                yield Ready(one.position, replace(error.response(), attempts=0))
                 continue
             together.setdefault(canonical_json(sent.prompt), (sent, []))[1].append((one, choice))
         top = self.found.top_logprobs or self.options.dialect.max_top_logprobs or _TOP

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import NamedTuple, TypeAlias
 
 from lmrun.backends.api.answers import unasked
-from lmrun.backends.api.call import Asked, Call, Wire
+from lmrun.backends.api.call import Asked, Call, Ready, Wire
 from lmrun.backends.tokenize import Unanswerable
 from lmrun.requests import Request, Response
 
@@ -49,7 +49,7 @@ class Feed:
             generates = group[0].request.kind == "generate_until"
             try:
                 for call in self._wire.calls(group):
-                    yield Item(rank, call, generates)
+                    yield (call.position, call.response) if isinstance(call, Ready) else Item(rank, call, generates)
                     rank += 1
             except Unanswerable as error:
                 yield from (unasked(asked, error) for asked in group)

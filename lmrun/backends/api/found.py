@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(slots=True)
 class Found:
-    """None: not looked at yet, or not to be known."""
+    """None: not looked at yet, or not to be known. What is in ``told`` has been looked at and is not asked again."""
 
     tokens: bool | None = None
     """Prompts are taken as token ids."""
@@ -23,3 +23,7 @@ class Found:
     """The server cuts a text into the same tokens as the tokenizer of the manifest."""
     prefill: bool | None = None
     """A chat that ends with the beginning of the answer is continued."""
+    answers: bool | None = None
+    """A small request, such as the run will send, is answered."""
+    told: dict[str, str] = field(default_factory=dict)
+    """How each of these was found, or what came instead."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import math
+import time
 from collections.abc import Callable
 from itertools import count
 
@@ -24,15 +25,15 @@ class Gate:
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = count()
         self._timer: asyncio.TimerHandle | None = None
+        self._opens = math.inf
 
-    def now(self) -> float:
-        """The time of the loop."""
-        return self._loop.time()
+    now = staticmethod(time.monotonic)
+    """The clock of the limits. That of uvloop's loop counts in milliseconds, which is too coarse."""
 
     def admit(self, *, fresh: bool) -> bool:
         """Let in those that wait; then, if there is still room, a fresh one. Says whether that may send."""
         while self._waiting or fresh:
-            now = self._loop.time()
+            now = self.now()
             delay = self.limits.delay(now)
             if delay:
                 self._wake(delay)
@@ -71,12 +72,12 @@ class Gate:
     def _wake(self, delay: float) -> None:
         if delay == math.inf:
             return
-        at = self._loop.time() + delay
+        at = self.now() + delay
         if self._timer is not None:
-            if not self._timer.cancelled() and self._timer.when() <= at:
+            if self._opens <= at:
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_at(at, self._opened)
+        self._timer, self._opens = self._loop.call_later(delay, self._opened), at
 
     def _opened(self) -> None:
         self._timer = None

@@ -60,5 +60,6 @@ def _of_not_found(base_url: str, model: str, models: Sequence[str]) -> str:
         return f"{near} {listed}" if near else listed
     if urlsplit(base_url).path in ("", "/"):
         return f"base_url usually ends in the version: {base_url}/v1"
-    return "does base_url end where the provider says (often /v1), and is the model's name spelled as the server has it?"
-
+    return (
+        "does base_url end where the provider says (often /v1), and is the model's name spelled as the server has it?"
+    )

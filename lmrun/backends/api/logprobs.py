@@ -126,7 +126,10 @@ class Alternatives:
 
 
 def next_tokens(choice: Mapping[str, Any]) -> Alternatives:
-    """The alternatives for the first generated token, in the form of completions or in that of chats."""
+    """The alternatives for the first generated token, in the form of completions or in that of chats.
+
+    There are none where the model has ended the text at once and the server does not show the token that says so.
+    """
     logs = choice.get("logprobs")
     if not isinstance(logs, Mapping):
         raise Malformed("the reply has no logprobs")
@@ -141,19 +144,17 @@ def next_tokens(choice: Mapping[str, Any]) -> Alternatives:
         if text in by_text:
             shared.add(text)
         by_text[text] = value
-    if not count:
-        raise Malformed("the reply has no alternatives for the first token")
     return Alternatives({t: v for t, v in by_text.items() if t not in shared}, by_id, best, count)
 
 
 def _entries(logs: Mapping[str, Any]) -> Iterator[tuple[str, int | None, float]]:
-    if content := logs.get("content"):
-        first = content[0]
-        listed = first.get("top_logprobs") or ()
+    if isinstance(content := logs.get("content"), list):
+        listed = content[0].get("top_logprobs") or () if content else ()
         entries = [(str(entry.get("token")), entry.get("id"), entry.get("logprob")) for entry in listed]
+    elif isinstance(tops := logs.get("top_logprobs"), list):
+        entries = [(text, None, value) for text, value in ((tops[0] or {}) if tops else {}).items()]
     else:
-        tops = (logs.get("top_logprobs") or [None])[0] or {}
-        entries = [(text, None, value) for text, value in tops.items()]
+        raise Malformed("the reply has no alternatives for the first token")
     for text, token, value in entries:
         named = int(text.removeprefix(_BY_ID)) if text.startswith(_BY_ID) else token
         yield text, named if isinstance(named, int) else None, _logprob(value)

@@ -38,10 +38,7 @@ class OpenAiWire:
 
     def headers(self, key: str | None) -> Mapping[str, str]:
         """The key, where there is one."""
-        if key is None:
-            return {}
-        named = self.options.api_key_header
-        return {named: key} if named else {"Authorization": f"Bearer {key}"}
+        return {} if key is None else {"Authorization": f"Bearer {key}"}
 
     async def check(self, needs: Needs, post: Post) -> None:
         """Find out whether the server can answer this."""
@@ -85,7 +82,7 @@ def each(asked: Iterable[Asked], calls: Callable[[Asked], Iterable[Call | Ready]
         try:
             yield from calls(one)
         except Unanswerable as error:
-            yield Ready(one.position, error.response())
+            yield Ready(one.position, replace(error.response(), attempts=0))
 
 
 # -- answers -----------------------------------------------------------------------------------------------------------

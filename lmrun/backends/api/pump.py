@@ -203,7 +203,7 @@ class Pump:
     async def _carry(self, item: Item) -> None:
         call = item.call
         try:
-            answer = await self._sender.ask(call, partial(_answers, call), item.rank)
+            answer = await self._sender.ask(call, partial(answers_of, call), item.rank)
         except Failed as failed:
             self._failed(item, failed)
             return
@@ -287,7 +287,8 @@ def _fits(first: Item, other: Item) -> bool:
     return not other.alone and other.call.joinable == first.call.joinable and other.generates == first.generates
 
 
-def _answers(call: Call, reply: Mapping[str, Any]) -> Sequence[Response]:
+def answers_of(call: Call, reply: Mapping[str, Any]) -> Sequence[Response]:
+    """One answer for each owner of a call. Raises :class:`~lmrun.backends.api.call.Malformed`."""
     answers = call.read(reply)
     if len(answers) != len(call.owners):
         raise Malformed(f"{len(answers)} answers in place of {len(call.owners)}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_exponential_jitter
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
 from lmrun.backends.api.failures import CONNECTION, Failed
 from lmrun.backends.api.options import Retry
@@ -28,8 +28,8 @@ class Course:
         self._connections = connections or options.attempts
         self._failures = self._refusals = self._unconnected = self._same = 0
         self._words = ""
-        self._wait = wait_exponential_jitter(initial=0.5, max=options.max_wait, jitter=0.5)
-        self._wait_refused = wait_exponential_jitter(initial=0.1, max=options.max_wait, jitter=0.1)
+        self._wait = wait_random_exponential(multiplier=1.0, max=options.max_wait)
+        self._wait_refused = wait_random_exponential(multiplier=0.2, max=options.max_wait)
 
     def stop(self, state: RetryCallState) -> bool:
         """Whether the last failure was the last try."""

@@ -36,7 +36,7 @@ class DialectLike(Protocol):
         """Learn from a refusal; says what was learned."""
         ...
 
-    def notes(self) -> Mapping[str, Any]:
+    def notes(self, body: Mapping[str, Any], sent: Mapping[str, Any]) -> Mapping[str, Any]:
         """What readers of changed samples should know."""
         ...
 
@@ -125,8 +125,7 @@ class Sender:
                     raise
             body = repaired
             await self.gate.enter(rank)
-        changed = body is not call.body and body != call.body
-        return Answer(_read(read, reply), self._dialect.notes() if changed else {})
+        return Answer(read_reply(read, reply), {} if body == call.body else self._dialect.notes(call.body, body))
 
     def _repaired(self, failed: Failed, call: Call, sent: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The body to send in place of one that was refused; None: there is none."""
@@ -193,7 +192,8 @@ class _Rest:
         self._sender.counts.retrying[self._kind] -= 1
 
 
-def _read(read: Callable[[Mapping[str, Any]], T], reply: Mapping[str, Any]) -> T:
+def read_reply(read: Callable[[Mapping[str, Any]], T], reply: Mapping[str, Any]) -> T:
+    """What a wire reads in a reply. Raises :class:`Failed` for one that makes no sense."""
     try:
         return read(reply)
     except Malformed as error:

@@ -39,6 +39,17 @@ class Address:
     secrets: tuple[str, ...] = ()
     """What may not stand in any message."""
 
+    def url(self, path: str) -> URL:
+        """The address of a path below ``base_url``."""
+        base = URL(self.base_url)
+        return base.with_path(base.path.rstrip("/") + "/" + path.lstrip("/"), keep_query=True).update_query(self.query)
+
+    def without_secrets(self, text: str) -> str:
+        """A text that can be shown and stored."""
+        for secret in self.secrets:
+            text = text.replace(secret, "[key]")
+        return text
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -82,7 +93,7 @@ class Transport:
         self._address = address
         self._timeout = timeout
         self._urls: dict[str, URL] = {}
-        self._proxy = _proxy(address.base_url)
+        self._proxy = proxy_for(address.base_url)
         self._timeouts = lru_cache(maxsize=256)(self._client_timeout)
         # No limit here: the window decides how many requests are in flight.
         connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300)
@@ -99,9 +110,7 @@ class Transport:
         """The address of a path below ``base_url``."""
         found = self._urls.get(path)
         if found is None:
-            base = URL(self._address.base_url)
-            joined = base.with_path(base.path.rstrip("/") + "/" + path.lstrip("/"), keep_query=True)
-            found = self._urls[path] = joined.update_query(self._address.query)
+            found = self._urls[path] = self._address.url(path)
         return found
 
     async def post(self, path: str, body: bytes, prompt_tokens: int, new_tokens: int) -> Reply:
@@ -126,33 +135,28 @@ class Transport:
                 raw = await _read(response)
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError, ValueError) as error:
             failed = failures.of_exception(error, timeout.total)
-            failed.message = self._without_secrets(failed.message)
+            failed.message = self._address.without_secrets(failed.message)
             raise failed from None
         if response.status >= 300:
-            raise _failed(response, self._without_secrets(raw.decode("utf-8", "replace")).encode())
+            raise failed_reply(response, self._address.without_secrets(raw.decode("utf-8", "replace")).encode())
         return response, raw
 
     def _parsed(self, raw: bytes) -> Mapping[str, Any]:
         try:
             reply = orjson.loads(raw)
         except orjson.JSONDecodeError:
-            start = self._without_secrets(raw[:4000].decode("utf-8", "replace"))[:400]
+            start = self._address.without_secrets(raw[:4000].decode("utf-8", "replace"))[:400]
             raise failures.malformed(f"not JSON, {len(raw):,} bytes: {failures.message_of(start)!r}") from None
         if not isinstance(reply, dict):
             raise failures.malformed(f"not a JSON object, but a {type(reply).__name__}")
         failed = failures.in_reply(reply)
         if failed:
-            failed.message = self._without_secrets(failed.message)
+            failed.message = self._address.without_secrets(failed.message)
             raise failed
         return reply
 
     def _client_timeout(self, total: float) -> aiohttp.ClientTimeout:
         return aiohttp.ClientTimeout(total=total, connect=self._timeout.connect, sock_read=self._timeout.idle)
-
-    def _without_secrets(self, text: str) -> str:
-        for secret in self._address.secrets:
-            text = text.replace(secret, "[key]")
-        return text
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
@@ -172,19 +176,18 @@ def _announces(response: aiohttp.ClientResponse) -> bool:
     return any("ratelimit" in name.lower() for name in response.headers)
 
 
-def _failed(response: aiohttp.ClientResponse, raw: bytes) -> Failed:
+def failed_reply(response: aiohttp.ClientResponse, raw: bytes) -> Failed:
+    """The failure behind a reply with an error's status."""
     pause = retry_after(response.headers)
     if pause is None and response.status == 429:
         pause = spent(response.headers)
     return failures.of_status(response.status, raw, pause, response.headers.get("Location"))
 
 
-def _proxy(base_url: str) -> str | None:
+def proxy_for(base_url: str) -> str | None:
     """The proxy of the environment (``HTTPS_PROXY``, ``NO_PROXY`` …), looked up once and not per request."""
     parts = urlsplit(base_url)
     if is_local(base_url) or proxy_bypass(parts.hostname or ""):
         return None
     proxies = getproxies()
     return proxies.get(parts.scheme) or proxies.get("all")
-
-

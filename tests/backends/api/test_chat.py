@@ -220,11 +220,18 @@ class TestChoices:
         even = math.log(0.5)
         assert [r.logprob for r in call.read(_alternatives({"A": even, "B": even}))] == [even, even]
 
-    @pytest.mark.parametrize("logprobs", [None, {}, {"content": None}, {"content": []}, {"content": [{"token": "A"}]}])
+    @pytest.mark.parametrize("logprobs", [None, {}, {"content": None}])
     def test_a_server_without_logprobs_is_malformed(self, logprobs: Any) -> None:
         call = sent(chat_wire(), self.choices("A")[0])
         with pytest.raises(Malformed):
             call.read({"choices": [{"index": 0, "message": {"content": "A"}, "logprobs": logprobs}]})
+
+    @pytest.mark.parametrize("content", [[], [{"token": "A", "logprob": -0.1}]])
+    def test_no_alternatives_score_nothing(self, content: list[Any]) -> None:
+        call = sent(chat_wire(), self.choices("A")[0])
+        (response,) = call.read({"choices": [{"index": 0, "message": {"content": ""}, "logprobs": {"content": content}}]})
+        assert response.error is not None
+        assert response.error.kind == "choice_not_in_top_logprobs"
 
     def test_rolling_cannot_be_asked(self) -> None:
         (ready,) = calls(chat_wire(), [Request("loglikelihood_rolling", continuation="x")])
