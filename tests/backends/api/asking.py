@@ -10,6 +10,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+import pytest
+
 from lmrun.backends.api.call import Asked, Call, Ready, Wire
 from lmrun.backends.api.chat import ChatWire
 from lmrun.backends.api.completions import CompletionsWire
@@ -86,3 +88,8 @@ def truth(ids: Sequence[int], first: int) -> tuple[float, bool]:
     """The log-probability of tokens from ``first`` on, and whether all of them are the likeliest."""
     _, ranks = engine().scored(ids)
     return math.fsum(engine().model.logprobs(ranks[first:])), not any(ranks[first:])
+
+
+def about(value: float | None) -> Any:
+    """Equal but for rounding."""
+    return pytest.approx(value, rel=1e-9, abs=1e-9)

@@ -229,7 +229,9 @@ class TestChoices:
     @pytest.mark.parametrize("content", [[], [{"token": "A", "logprob": -0.1}]])
     def test_no_alternatives_score_nothing(self, content: list[Any]) -> None:
         call = sent(chat_wire(), self.choices("A")[0])
-        (response,) = call.read({"choices": [{"index": 0, "message": {"content": ""}, "logprobs": {"content": content}}]})
+        (response,) = call.read(
+            {"choices": [{"index": 0, "message": {"content": ""}, "logprobs": {"content": content}}]}
+        )
         assert response.error is not None
         assert response.error.kind == "choice_not_in_top_logprobs"
 

@@ -23,15 +23,10 @@ from lmrun.testing import completions as scripted
 from lmrun.testing.generating import Engine
 from lmrun.testing.script import Script
 from tests.backends import make
-from tests.backends.api.asking import ask, calls, completions_wire, engine, reply_to, sent, tokenizer, truth
+from tests.backends.api.asking import about, ask, calls, completions_wire, engine, reply_to, sent, tokenizer, truth
 
 WORDS = ["The", " answer", " is", " Paris", " 17", ".", "\n", " ", "  ", "Question", "é", " ☃", "\U0001f600", "x", " A"]
 texts = st.lists(st.sampled_from(WORDS), min_size=1, max_size=8).map("".join)
-
-
-def about(value: float | None) -> Any:
-    """Equal but for rounding."""
-    return pytest.approx(value, rel=1e-9, abs=1e-9)
 
 
 def with_tokens(method: str = "auto", **options: Any) -> CompletionsWire:
@@ -62,7 +57,9 @@ class TestScores:
     def test_methods_agree_on_choices_of_one_token(self, context: str) -> None:
         likeliest = engine().model.top(engine().model.rows(engine().tokens.encode(context.rstrip())), 3)[-1]
         words = [engine().tokens.strings[i] for i in likeliest]
-        requests = [r for r in choice_of(context.rstrip(), *words) if r.continuation.isprintable() and r.continuation.isascii()]
+        requests = [
+            r for r in choice_of(context.rstrip(), *words) if r.continuation.isprintable() and r.continuation.isascii()
+        ]
         if not requests or not context.strip():
             return
         by_method = [ask(with_tokens(m), requests) for m in ("echo", "prompt_logprobs")]
