@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
@@ -74,6 +74,21 @@ class Capability:
     found: str
     """How it was found, or what came instead."""
     advice: str = ""
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """A backend that can count the prompt tokens of a request before it is asked, and without loading its model."""
+
+    def counter(self) -> Callable[[Request], int] | None:
+        """What counts them, a continuation that is scored included; None where no tokenizer is at hand.
+
+        It raises :class:`~lmrun.backends.tokenize.Unanswerable` for a request that cannot be asked.
+
+        Raises:
+            BackendError: the tokenizer cannot be loaded.
+        """
+        ...
 
 
 Chunk: TypeAlias = Sequence[tuple[int, Response]]

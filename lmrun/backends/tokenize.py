@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, get_args
 
-from lmrun.requests import Context, Message, Response, ResponseError, context_as_json
+from lmrun.requests import Context, Message, Request, Response, ResponseError, context_as_json
 
 Tokens: TypeAlias = Sequence[int]
 Join: TypeAlias = Literal["joint", "remerged", "split"]
@@ -193,6 +193,22 @@ class Encoder:
         """A long text as windows that score each of its tokens once."""
         tokens = self.encode(text)
         return list(rolling_windows(tokens, self._prefix("a rolling text"), max_length)) if tokens else []
+
+    def count(self, request: Request) -> int:
+        """Prompt tokens of a request, those to be scored included; before anything is cut to fit.
+
+        A continuation is counted apart from its context, which other choices share: a token at the seam may differ.
+
+        Raises:
+            Unanswerable: the messages do not go into the chat template.
+        """
+        text = self.render(request.context).text
+        if request.kind == "generate_until":
+            return len(self.prompt(text))
+        context = text.rstrip()
+        continuation = text[len(context) :] + request.continuation
+        own = len(self._context(context)) if context else 0
+        return own + len(self.tokenizer.encode(continuation, add_special_tokens=False))
 
     # -- chats ---------------------------------------------------------------------------------------------------------
 

@@ -44,6 +44,29 @@ def size(n: int) -> str:
     return f"{amount:.1f} GB"
 
 
+def count(n: int) -> str:
+    """A large count in few characters, e.g. ``3.2M``; below ten thousand in full."""
+    amount = float(n)
+    if n < 10_000:
+        return f"{n:,}"
+    for unit in ("k", "M"):
+        amount /= 1000
+        if amount < 999.95:
+            return f"{amount:.1f}{unit}"
+    return f"{amount / 1000:,.1f}G"
+
+
+def dollars(amount: float) -> str:
+    """An amount of US dollars without the unit: two decimals, four below a dollar."""
+    return "0" if amount == 0 else f"{amount:,.2f}" if amount >= 1 else f"{amount:.4f}"
+
+
+def spending(usd: float, tokens: int) -> str:
+    """What was spent, e.g. ``1.24 USD, 3.2M tokens``; dollars are left out where there are none."""
+    paid = f"{dollars(usd)} USD, " if usd else ""
+    return f"{paid}{count(tokens)} tokens"
+
+
 def safe(text: str) -> str:
     """Text of a model or dataset without anything a terminal would act on.
 

@@ -52,6 +52,8 @@ class JsonSink:
                 requests=snapshot.requests,
                 rate=snapshot.rate,
                 eta=snapshot.eta,
+                usd=snapshot.usd,
+                tokens=snapshot.tokens,
                 elapsed=round(snapshot.elapsed, 2),
             )
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lmrun.display.base import stall
-from lmrun.display.format import duration, safe
+from lmrun.display.format import duration, safe, spending
 from lmrun.engine.progress import JobProgress, Snapshot
 
 _MARKS = {"done": ("✓", "green"), "failed": ("✗", "red"), "answering": ("▸", "cyan"), "scoring": ("▸", "cyan")}
@@ -95,6 +95,8 @@ def _status(snapshot: Snapshot) -> Text:
         parts.append(f"{snapshot.rate:,.1f} requests/s")
     if snapshot.eta is not None and snapshot.phase == "answering":
         parts.append(f"ETA {duration(snapshot.eta)}")
+    if snapshot.tokens:
+        parts.append(spending(snapshot.usd, snapshot.tokens))
     if words := stall(snapshot):
         parts.append(words)
     return Text("  " + " · ".join(parts), style="bold", no_wrap=True, overflow="ellipsis")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from lmrun.display.base import stall
-from lmrun.display.format import duration, safe
+from lmrun.display.format import duration, safe, spending
 from lmrun.engine.progress import JobProgress, Snapshot
 
 HEARTBEAT = 5.0
@@ -73,6 +73,8 @@ def _status_line(snapshot: Snapshot) -> str:
         (snapshot.eta if snapshot.phase == "answering" else None, lambda v: f"ETA {duration(v)}"),
     ]
     parts.extend(show(value) for value, show in extra if value is not None)
+    if snapshot.tokens:
+        parts.append(spending(snapshot.usd, snapshot.tokens))
     if words := stall(snapshot):
         parts.append(words)
     return " · ".join(parts)

@@ -6,10 +6,11 @@ import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 
-from lmrun.display.format import duration, number, share
+from lmrun.display.format import count, dollars, duration, number, share, spending
 from lmrun.display.table import Column, Style, Table
 from lmrun.engine.failures import LASTING
 from lmrun.engine.results import ResultRow, SubsetScore, job_flags, result_rows
+from lmrun.engine.usage import usage_as_json, usage_by_model
 from lmrun.store.reader import RunReader
 from lmrun.store.records import JobView
 
@@ -115,6 +116,7 @@ def closing_words(reader: RunReader) -> str:
             f"{skipped:,} samples were left out because their prompts did not fit; scores are of the others: "
             f"lmrun show {reader.run.path} --truncated"
         )
+    lines.extend(_spent(reader))
     took = info["finished"] - info["created"] if "finished" in info and "created" in info else None
     lines.append(f"{info.get('status', '?')}{f' in {duration(took)}' if took else ''}: {reader.run.path}")
     if any(job.n_scored for job in jobs):
@@ -144,20 +146,41 @@ def _error_words(reader: RunReader) -> Iterator[str]:
         return
     subject = "1 sample is an error and" if errors == 1 else f"{errors:,} samples are errors and"
     yield f"{subject} no part of any score: lmrun show {reader.run.path} --errors"
-    for kind, count in final.items():
-        yield f"{kind} ({count:,}): asking again gives the same; {LASTING[kind]}"
+    for kind, n in final.items():
+        yield f"{kind} ({n:,}): asking again gives the same; {LASTING[kind]}"
     if passing := errors - sum(final.values()):
         failed = "the failed sample" if passing == 1 else f"the {passing:,} {'other ' * bool(final)}failed samples"
         yield f"ask {failed} again: lmrun retry {reader.run.path}"
 
 
+def _spent(reader: RunReader) -> Iterator[str]:
+    """What each model took that is paid for."""
+    for name, usage in usage_by_model(reader).items():
+        tokens = usage.tokens
+        if not (usage.paid and tokens.total):
+            continue
+        cached = f" ({count(tokens.cached)} of them cached)" if tokens.cached else ""
+        reasoning = f" ({count(tokens.reasoning)} of them reasoning)" if tokens.reasoning else ""
+        cost = "no price known" if usage.usd is None else f"{dollars(usage.usd)} USD"
+        prompts = f"{count(tokens.input)} prompt tokens{cached}"
+        yield f"{name}: {cost} for {prompts} and {count(tokens.output)} new{reasoning}"
+
+
 def interrupted_words(reader: RunReader, again: str) -> str:
     """What is safe, where it is, and how to go on: ``again``."""
-    jobs = reader.jobs()
+    jobs, info = reader.jobs(), reader.info()
     scored = sum(job.status == "scored" for job in jobs)
     answers = sum(job.requests for job in jobs)
-    words = [f"interrupted with {answers:,} answers kept, {scored} of {len(jobs)} jobs scored: {reader.run.path}"]
-    if in_flight := reader.info().get("in_flight"):
+    kept = f"{answers:,} answers kept, {scored} of {len(jobs)} jobs scored: {reader.run.path}"
+    if key := info.get("stopped"):
+        usages = usage_by_model(reader).values()
+        spent = spending(sum(usage.usd or 0.0 for usage in usages), sum(usage.tokens.total for usage in usages))
+        return (
+            f"stopped at {key} = {info[key]:,}: {spent} spent, {reader.unanswered():,} requests left to ask; {kept}\n"
+            f"raise {key}, then {again}\n"
+        )
+    words = [f"interrupted with {kept}"]
+    if in_flight := info.get("in_flight"):
         drained, abandoned = in_flight.get("drained", 0), in_flight.get("abandoned", 0)
         words.append(
             f"of the requests on their way {drained:,} were answered, {abandoned:,} abandoned and will be asked again"
@@ -175,6 +198,7 @@ def results_json(reader: RunReader, exit_code: int | None = None) -> str:
             "path": str(reader.run.path),
             "exit_code": exit_code,
             "status": reader.info().get("status"),
+            "usage": {name: usage_as_json(usage) for name, usage in usage_by_model(reader).items()},
             "results": rows,
         },
         default=str,

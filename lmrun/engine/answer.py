@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lmrun.backends.base import Backend
+from lmrun.engine.budget import Budget
 from lmrun.engine.gauges import Gauges
 from lmrun.engine.progress import Tracker
 from lmrun.engine.signals import interrupts
 from lmrun.requests import RequestKind, Response
 from lmrun.store.cache import Cache
 from lmrun.store.log import RunLog
-from lmrun.store.queue import Ticket
+from lmrun.store.queue import QueuedRequests, Ticket
 from lmrun.store.records import Source
 from lmrun.store.rows import response_text
 from lmrun.store.writer import RunStore
@@ -39,6 +40,7 @@ class Answerer:
     tracker: Tracker
     log: RunLog
     gauges: Gauges
+    budget: Budget
 
     def look_up(self, job: JobAddress) -> None:
         """Copy what the cache knows of this job into the run, in bulk, and mark the look-up as done."""
@@ -77,9 +79,15 @@ class Answerer:
         queue.add(job.id, computed=True)
         self.tracker.update(job.model, job.label, state="answering")
         for requests in queue.of_kinds():
-            if len(requests.answered) < len(requests):
-                for chunk in backend().run(requests, requests.answered):
-                    self.keep(job.fingerprint, {job.id: job}, [(requests.ticket(i), answer) for i, answer in chunk])
+            if left := len(requests) - len(requests.answered):
+                self._answer_kind(job, backend, requests, left)
+
+    def _answer_kind(
+        self, job: JobAddress, backend: Callable[[], Backend], requests: QueuedRequests, left: int
+    ) -> None:
+        guard = self.budget.guard(job.model)
+        for chunk in guard.chunks(lambda: backend().run(requests, requests.answered), left):
+            self.keep(job.fingerprint, {job.id: job}, [(requests.ticket(i), answer) for i, answer in chunk])
 
     def keep(self, fingerprint: str, jobs: dict[int, JobAddress], answers: Sequence[tuple[Ticket, Response]]) -> None:
         """Make answers of one model durable, and count them."""
@@ -129,3 +137,4 @@ class Answerer:
             self.tracker.answered(job.model, job.label, n, failed[job_id])
             self.log.write("debug", "answered", model=job.model, job=job.label, n=n, errors=failed[job_id])
         self.gauges.sample()
+        self.tracker.spend(*self.budget.spent())

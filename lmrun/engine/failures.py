@@ -11,7 +11,7 @@ LASTING: Mapping[str, str] = {
     "context_too_long": "lower num_fewshot or max_gen_toks, or set too_long of the model",
     "prompt_too_long": "lower num_fewshot or max_gen_toks, or set too_long of the model",
     "bad_generation_parameter": "change generation in the manifest, or generation_kwargs of the task",
-    "choice_not_in_top_logprobs": "the server shows too few alternatives: use another way of scoring, or a generative task",
+    "choice_not_in_top_logprobs": "too few alternatives are shown: score in another way, or take a generative task",
     "empty_continuation": "these docs have a choice without text: mend the task or its data",
     "no_prefix_token": "the tokenizer has no BOS or EOS token to score a text after",
     "chat_template_failed": "name another chat_template of the model, or set apply_chat_template = false",

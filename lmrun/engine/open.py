@@ -41,25 +41,30 @@ def open_run(runs_dir: Path, name: str, manifest_hash: str, plan_hash: str, *, f
         return _open(runs_dir, name, manifest_hash, plan_hash, fresh=fresh)
 
 
+def unfinished(runs_dir: Path, manifest_hash: str) -> tuple[RunDirectory, dict[str, object]] | None:
+    """The newest run of a resolved manifest with its facts, unless it is complete."""
+    for directory in all_runs(runs_dir):
+        info = _info(directory)
+        if info.get("manifest_hash") == manifest_hash:
+            return None if info.get("status") == "complete" else (directory, info)
+    return None
+
+
 def _open(runs_dir: Path, name: str, manifest_hash: str, plan_hash: str, *, fresh: bool) -> OpenRun:
-    if not fresh:
-        for directory in all_runs(runs_dir):
-            info = _info(directory)
-            if info.get("manifest_hash") != manifest_hash:
-                continue
-            if info.get("status") == "complete":
-                break
-            if info.get("plan_hash") != plan_hash:
-                note = f"{directory.id} is unfinished, but its tasks, data or models have changed: starting a new run"
-                return _new(runs_dir, name, manifest_hash, plan_hash, note)
-            lock = _hold(directory)
-            if lock is None:
-                raise RunError(
-                    f"{directory.id} is being worked on by process {info.get('pid')} on {info.get('host')}",
-                    hint="wait for it, stop it, or start another run beside it with --fresh",
-                )
-            return OpenRun(directory, lock, resumed=True, note=f"resuming {directory.id} ({info.get('status')})")
-    return _new(runs_dir, name, manifest_hash, plan_hash, None)
+    found = None if fresh else unfinished(runs_dir, manifest_hash)
+    if found is None:
+        return _new(runs_dir, name, manifest_hash, plan_hash, None)
+    directory, info = found
+    if info.get("plan_hash") != plan_hash:
+        note = f"{directory.id} is unfinished, but its tasks, data or models have changed: starting a new run"
+        return _new(runs_dir, name, manifest_hash, plan_hash, note)
+    lock = _hold(directory)
+    if lock is None:
+        raise RunError(
+            f"{directory.id} is being worked on by process {info.get('pid')} on {info.get('host')}",
+            hint="wait for it, stop it, or start another run beside it with --fresh",
+        )
+    return OpenRun(directory, lock, resumed=True, note=f"resuming {directory.id} ({info.get('status')})")
 
 
 def reopen_run(directory: RunDirectory, plan_hash: str) -> OpenRun:

@@ -69,6 +69,10 @@ class Snapshot:
     """Requests per second while answering."""
     eta: float | None
     """Seconds until every known request is answered; None before there is anything to judge from."""
+    usd: float
+    """Spent so far, as far as prices are known."""
+    tokens: int
+    """Prompts and answers so far, without those from the cache."""
     notes: Sequence[str]
     """Everything so far that the user should read as it happens, oldest first."""
 
@@ -96,6 +100,7 @@ class Tracker:
         self._jobs: dict[tuple[str, str], JobProgress] = {}
         self._usage: Callable[[], Usage] | None = None
         self._notes: list[str] = []
+        self._spent = (0.0, 0)
         self._answering = 0.0
         self._answering_since: float | None = None
         self._answered = 0
@@ -125,6 +130,11 @@ class Tracker:
         """Tell the user something now."""
         with self._lock:
             self._notes.append(text)
+
+    def spend(self, usd: float, tokens: int) -> None:
+        """So much was spent in all."""
+        with self._lock:
+            self._spent = (usd, tokens)
 
     def watch(self, usage: Callable[[], Usage] | None) -> None:
         """Ask this backend what it is doing whenever a snapshot is taken."""
@@ -190,5 +200,7 @@ class Tracker:
                 facts=usage.facts,
                 rate=self._answered / spent if known else None,
                 eta=self._eta(now) if known else None,
+                usd=self._spent[0],
+                tokens=self._spent[1],
                 notes=tuple(self._notes),
             )

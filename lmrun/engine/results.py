@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lmrun.engine.usage import usage_as_json, usage_by_model
 from lmrun.scoring import LeafMetric, MetricResult, aggregate_group
 from lmrun.store.reader import RunReader
 from lmrun.store.records import DecontaminationRecord, GroupView, JobView, MetricRecord, Subset
@@ -344,6 +345,7 @@ def lm_eval_layout(reader: RunReader, model: Mapping[str, Any]) -> dict[str, Any
             "manifest_hash": info.get("manifest_hash"),
             "plan_hash": info.get("plan_hash"),
             "fingerprint": model["fingerprint"],
+            "usage": usage_as_json(usage_by_model(reader)[model["name"]]),
             "jobs": {label: _integrity(job) for label, job in jobs.items()},
         },
     }

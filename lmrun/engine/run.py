@@ -6,19 +6,21 @@ import json
 import os
 import socket
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from lmrun.backends.base import Backend, StreamingBackend
 from lmrun.engine.answer import Answerer, JobAddress
+from lmrun.engine.budget import Budget, BudgetSpent
 from lmrun.engine.environment import environment
 from lmrun.engine.gauges import Gauges
 from lmrun.engine.jobs import Job, JobEnds, describe, in_words, trace
 from lmrun.engine.logs import backend_log
 from lmrun.engine.open import OpenRun, open_run, reopen_run
 from lmrun.engine.plan import Plan, PlannedModel
+from lmrun.engine.prices import Price, Prices, require_prices
 from lmrun.engine.progress import JobProgress, Tracker
 from lmrun.engine.render import JobRenderer, render_job
 from lmrun.engine.results import file_name, write_results
@@ -44,44 +46,60 @@ def execute(plan: Plan, *, cache: Path | None, fresh: bool, tracker: Tracker) ->
     """Run a plan to its end, or continue the newest unfinished run of it.
 
     Raises:
+        ManifestError: if there is a budget in dollars, and a price is missing.
         RunError: if the run is held by another process.
         StoreError: if the cache or the run directory cannot be used.
     """
+    run, prices = plan.manifest.run, _prices(plan)
     identity = manifest_hash(plan.manifest)
-    opened = open_run(plan.manifest.run.runs_dir, plan.manifest.name, identity, plan.hash, fresh=fresh)
-    return _carry_out(plan, opened, cache, tracker)
+    opened = open_run(run.runs_dir, plan.manifest.name, identity, plan.hash, fresh=fresh)
+    return _carry_out(plan, opened, cache, prices, tracker)
 
 
 def retry(plan: Plan, run: RunDirectory, tracker: Tracker) -> Outcome:
     """Ask again what failed in a run, and what was never asked. ``plan`` is that of the run's own manifest.
 
     Raises:
+        ManifestError: if there is a budget in dollars, and a price is missing.
         RunError: if the run is held by another process, or its tasks, data or models have changed.
         StoreError: if the cache or the run directory cannot be used.
     """
+    prices = _prices(plan)
     opened = reopen_run(run, plan.hash)
     reader = RunReader(run)
     cache = reader.info().get("cache", plan.manifest.run.cache)
     reader.close()
-    return _carry_out(plan, opened, Path(cache) if cache else None, tracker)
+    return _carry_out(plan, opened, Path(cache) if cache else None, prices, tracker)
 
 
-def _carry_out(plan: Plan, opened: OpenRun, cache: Path | None, tracker: Tracker) -> Outcome:
+def _prices(plan: Plan) -> dict[str, Price | None]:
+    tables = Prices.open(plan.manifest.run.prices)
+    prices = {model.spec.name: tables.of(model.spec) for model in plan.models}
+    require_prices(plan.manifest, prices)
+    return prices
+
+
+def _carry_out(
+    plan: Plan, opened: OpenRun, cache: Path | None, prices: Mapping[str, Price | None], tracker: Tracker
+) -> Outcome:
     if opened.note:
         tracker.note(opened.note)
+    run = plan.manifest.run
     with opened.lock, _stores(opened.directory, cache) as (store, cache_file, log):
-        engine = _Engine(
-            plan, opened, store, Answerer(store, cache_file, tracker, log, Gauges(store.gauge)), tracker, log
-        )
+        budget = Budget.of(run.budget_usd, run.budget_tokens, prices, store.tokens())
+        answerer = Answerer(store, cache_file, tracker, log, Gauges(store.gauge), budget)
+        engine = _Engine(plan, opened, store, answerer, tracker, log)
         where = str(cache.absolute()) if cache else None
-        store.set_info(status="running", pid=os.getpid(), host=socket.gethostname(), cache=where)
+        store.set_info(status="running", pid=os.getpid(), host=socket.gethostname(), cache=where, **budget.facts())
+        tracker.spend(*budget.spent())
         log.write("info", "resumed" if opened.resumed else "started", pid=os.getpid())
         try:
             code = engine.run()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, BudgetSpent) as stop:
+            stopped = stop.key if isinstance(stop, BudgetSpent) else None
             tracker.phase("interrupted")
-            store.set_info(status="interrupted", finished=time.time())
-            log.write("warning", "interrupted")
+            store.set_info(status="interrupted", finished=time.time(), stopped=stopped)
+            log.write("warning", "interrupted", stopped=stopped)
             return Outcome(opened.directory, ExitCode.INTERRUPTED)
         status = "complete" if code is ExitCode.COMPLETE else "incomplete"
         store.set_info(status=status, finished=time.time())
@@ -229,7 +247,6 @@ class _Engine:
             self.store.set_info(in_flight=backend.in_flight())
             raise
         except Exception as error:  # noqa: BLE001 - whatever a backend raises must not cost the other models
-            ends.finish()
             self._fail_model(model, error, {job.address.label for job in jobs if job.status == "scored"})
             code = ExitCode.BACKEND_FAILED
         finally:

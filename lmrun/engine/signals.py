@@ -6,9 +6,12 @@ Each raises :class:`KeyboardInterrupt`; where that would lose answers, only when
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _PATIENCE = 2
 """So many signals wait until they are asked for; one more is raised at once, as something seems to hang."""
@@ -64,3 +67,11 @@ def catch_interrupts() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def throw_into(items: Iterator[T], interrupt: KeyboardInterrupt) -> T:
+    """Raise an interrupt where a generator waits at its yield, as if it had come there; gives its next item."""
+    if isinstance(items, Generator):
+        item: T = items.throw(interrupt)
+        return item
+    raise interrupt

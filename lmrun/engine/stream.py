@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from lmrun.backends.base import Chunk, Needs, StreamingBackend
 from lmrun.backends.generation import normalise
 from lmrun.backends.tokenize import Unanswerable
 from lmrun.engine.answer import Answerer
+from lmrun.engine.budget import BudgetSpent
 from lmrun.engine.jobs import Job, JobEnds
-from lmrun.engine.signals import interrupts
+from lmrun.engine.signals import interrupts, throw_into
 from lmrun.errors import BackendError
 from lmrun.requests import Request
 from lmrun.store.queue import Queue, Ticket
@@ -57,6 +58,7 @@ class ModelStream:
 
         Raises:
             BackendError: it answers nothing any more. Jobs that are complete are scored all the same.
+            BudgetSpent: the same.
             KeyboardInterrupt: what was in flight is answered or given up; the backend's usage says how much.
         """
         queue = self.answerer.store.queue
@@ -70,6 +72,9 @@ class ModelStream:
         try:
             if self._waiting:
                 self._file(ready())
+        except (BackendError, BudgetSpent):
+            self.ends.finish()
+            raise
         finally:
             queue.clear()
         self.ends.finish()
@@ -97,7 +102,7 @@ class ModelStream:
         addresses = {job.address.id: job.address for job in self._waiting.values()}
         first = next(iter(addresses.values()))
         self.answerer.tracker.phase("answering", first.model)
-        chunks = backend.stream(self._requests())
+        chunks = self.answerer.budget.guard(first.model).stream(backend.stream, self._requests())
         with interrupts.deferred():
             while (chunk := self._next(chunks)) is not None:
                 answers = [(self.open.pop(position), response) for position, response in chunk]
@@ -110,10 +115,9 @@ class ModelStream:
 
     def _next(self, chunks: Iterator[Chunk]) -> Chunk | None:
         """The next chunk. An interrupt is raised inside the backend, where it waits at a yield: no answer is lost."""
-        if interrupts.take() and isinstance(chunks, Generator):
+        if interrupts.take():
             self.answerer.tracker.phase("draining", "what is on its way is waited for; Ctrl-C again leaves it")
-            answered: Chunk = chunks.throw(KeyboardInterrupt())
-            return answered
+            return throw_into(chunks, KeyboardInterrupt())
         return next(chunks, None)
 
     def _requests(self) -> Iterator[tuple[int, Request]]:

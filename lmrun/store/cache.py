@@ -75,6 +75,17 @@ class Cache:
                     response_value(body)
                     yield key, body
 
+    def known(self, keys: Sequence[str]) -> set[str]:
+        """Which of ``keys`` have an answer."""
+        found: set[str] = set()
+        for start in range(0, len(keys), _LOOKUP):
+            rows = self._db.execute(
+                "SELECT key FROM responses WHERE key IN (SELECT value FROM json_each(?)) AND json_valid(response)",
+                (json.dumps(keys[start : start + _LOOKUP]),),
+            )
+            found.update(row[0] for row in rows)
+        return found
+
     def put(self, fingerprint: str, answers: Iterable[tuple[str, str, str]]) -> None:
         """Store answers (key, kind of request, response as JSON text) in one transaction. None may be an error."""
         now = time.time()

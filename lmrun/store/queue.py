@@ -6,11 +6,10 @@ import sqlite3
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 from lmrun.requests import Request, RequestKind
-from lmrun.store.rows import json_value, request_from_row
+from lmrun.store.rows import REQUEST_COLUMNS, json_value, request_of
 
 _PAGE = 200
 """Requests read at a time."""
@@ -41,15 +40,13 @@ _ADD = f"""
     LEFT JOIN responses a ON a.key = r.key
     WHERE s.job_id = :job AND (a.key IS NULL OR (:computed AND a.job_id = :job AND a.source = 'computed'))
     ORDER BY s.doc_id, r.position, r.repeat"""
-_READ = """
-    SELECT q.place, q.key, q.job_id, q.cost, q.answered, r.kind, r.is_chat, r.continuation, r.generation, r.repeat,
-      r.seed, t.body
+_READ = f"""
+    SELECT q.place, q.answered, q.key, q.job_id, q.kind, q.cost, {REQUEST_COLUMNS}
     FROM queue q JOIN requests r ON r.sample_id = q.sample_id AND r.position = q.position AND r.repeat = q.repeat
     LEFT JOIN texts t ON t.id = r.context_id"""
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(NamedTuple):
     """One request of the queue, without its text: what is kept of it until its answer is there."""
 
     key: str
@@ -137,16 +134,12 @@ class Queue:
 
     def unanswered(self) -> Iterator[tuple[int, Ticket, Request]]:
         """Everything that is left, page by page: answers may be written in between."""
-        place = 0
-        while page := self._page(place):
-            for row in page:
-                if not row["answered"]:
-                    ticket = Ticket(row["key"], row["job_id"], row["kind"], row["cost"])
-                    yield row["place"], ticket, _request(row)
-            place = page[-1]["place"]
-
-    def _page(self, after: int) -> list[sqlite3.Row]:
-        return self._db.execute(f"{_READ} WHERE q.place > ? ORDER BY q.place LIMIT {_PAGE}", (after,)).fetchall()
+        last = 0
+        while page := self._db.execute(f"{_READ} WHERE q.place > ? ORDER BY q.place LIMIT {_PAGE}", (last,)).fetchall():
+            for place, answered, key, job_id, kind, cost, *request in page:
+                last = place
+                if not answered:
+                    yield place, Ticket(key, job_id, kind, cost), request_of(*request)
 
     def of_kinds(self) -> list[QueuedRequests]:
         """All requests, by kind in the order of first use."""
@@ -176,7 +169,7 @@ class QueuedRequests(Sequence[Request]):
     def __getitem__(self, index: int | slice) -> Request | Sequence[Request]:
         if isinstance(index, slice):
             return list(self._read(self._places[index]))
-        return _request(self._row(self._places[index]))
+        return next(self._read(array("q", [self._places[index]])))
 
     def __iter__(self) -> Iterator[Request]:
         return self._read(self._places)
@@ -186,24 +179,11 @@ class QueuedRequests(Sequence[Request]):
             page = places[start : start + _PAGE]
             marks = ",".join("?" * len(page))
             rows = self._db.execute(f"{_READ} WHERE q.place IN ({marks}) ORDER BY q.place", tuple(page)).fetchall()
-            yield from map(_request, rows)
+            yield from (request_of(*row[6:]) for row in rows)
 
     def ticket(self, index: int) -> Ticket:
         """What to file the answer of a request under."""
-        row = self._row(self._places[index])
-        return Ticket(row["key"], row["job_id"], row["kind"], row["cost"])
-
-    def _row(self, place: int) -> sqlite3.Row:
-        row: sqlite3.Row = self._db.execute(f"{_READ} WHERE q.place = ?", (place,)).fetchone()
-        return row
-
-
-def _request(row: sqlite3.Row) -> Request:
-    return request_from_row(row, _generation(row["generation"]))
-
-
-@lru_cache(maxsize=256)
-def _generation(text: str) -> dict[str, Any]:
-    """Generation parameters: the same for all requests of a job, so that they are read and held once."""
-    value: dict[str, Any] = json_value(text)
-    return value
+        row = self._db.execute(
+            "SELECT key, job_id, kind, cost FROM queue WHERE place = ?", (self._places[index],)
+        ).fetchone()
+        return Ticket(*row)

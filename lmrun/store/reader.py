@@ -20,10 +20,12 @@ from lmrun.store.records import (
     SampleRow,
     ScoreRecord,
     Subset,
+    Tokens,
 )
 from lmrun.store.rows import extraction_counts, metric_records, request_from_row, response_value
 from lmrun.store.runs import RunDirectory
 from lmrun.store.schema import MIGRATIONS
+from lmrun.store.usage import tokens_by_model, unanswered
 
 _ENDINGS = {
     "wrong": "(s.status = 'scored' AND s.correct = 0)",
@@ -75,6 +77,14 @@ class RunReader:
         """Models in the order of the manifest: id, name, backend, model, fingerprint, facts, status, error."""
         rows = self._db.execute("SELECT * FROM models ORDER BY id")
         return [{**dict(r), "facts": json.loads(r["facts"]), "error": json.loads(r["error"] or "null")} for r in rows]
+
+    def tokens(self) -> dict[str, Tokens]:
+        """By model, the tokens of what this run asked; what the cache answered took none."""
+        return tokens_by_model(self._db)
+
+    def unanswered(self) -> int:
+        """How many distinct requests have no answer yet."""
+        return unanswered(self._db)
 
     def jobs(self) -> list[JobView]:
         """Jobs in the order of the plan, with their counts."""

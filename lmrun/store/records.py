@@ -16,6 +16,48 @@ Source = Literal["computed", "cache", "error"]
 
 
 @dataclass(frozen=True, slots=True)
+class Tokens:
+    """Tokens as a provider charges for them. A token that is scored is part of the prompt."""
+
+    input: int = 0
+    cached: int = 0
+    """Of the input."""
+    output: int = 0
+    reasoning: int = 0
+    """Of the output."""
+
+    @classmethod
+    def of(cls, response: Response) -> Tokens:
+        """What an answer took."""
+        if response.logprob is not None:
+            return cls(response.prompt_tokens + response.completion_tokens, response.cached_tokens)
+        return cls(
+            response.prompt_tokens, response.cached_tokens, response.completion_tokens, response.reasoning_tokens
+        )
+
+    @property
+    def total(self) -> int:
+        """Input and output."""
+        return self.input + self.output
+
+    def __add__(self, other: Tokens) -> Tokens:
+        return Tokens(
+            self.input + other.input,
+            self.cached + other.cached,
+            self.output + other.output,
+            self.reasoning + other.reasoning,
+        )
+
+    def __sub__(self, other: Tokens) -> Tokens:
+        return Tokens(
+            self.input - other.input,
+            self.cached - other.cached,
+            self.output - other.output,
+            self.reasoning - other.reasoning,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class JobRecord:
     """One model x one task setting, as recorded when the run was planned."""
 

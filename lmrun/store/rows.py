@@ -6,11 +6,13 @@ import json
 import math
 import sqlite3
 from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import orjson
 
-from lmrun.requests import Request, Response, context_from_json, response_as_json, response_from_json
+from lmrun.requests import Request, RequestKind, Response, context_from_json, response_as_json, response_from_json
 from lmrun.store.records import MetricRecord
 
 
@@ -48,17 +50,28 @@ def response_value(text: str) -> Response:
     return response_from_json(json_value(text))
 
 
-def request_from_row(row: sqlite3.Row, generation: Mapping[str, Any] | None = None) -> Request:
-    """A stored request; the row has the columns of ``requests`` and ``body``, its context."""
-    body = row["body"] or ""
-    return Request(
-        kind=row["kind"],
-        context=context_from_json(json_value(body)) if row["is_chat"] else body,
-        continuation=row["continuation"],
-        generation=json_value(row["generation"]) if generation is None else generation,
-        sample_index=row["repeat"],
-        seed=row["seed"],
-    )
+REQUEST_COLUMNS = "r.kind, r.is_chat, t.body, r.continuation, r.generation, r.repeat, r.seed"
+"""Of ``requests`` as ``r`` and its context in ``texts`` as ``t``: what :func:`request_of` takes."""
+
+
+def request_of(
+    kind: RequestKind, is_chat: int, body: str | None, continuation: str, generation: str, repeat: int, seed: int | None
+) -> Request:
+    """A stored request."""
+    context = context_from_json(json_value(body or "[]")) if is_chat else body or ""
+    return Request(kind, context, continuation, _generation(generation), repeat, seed)
+
+
+@lru_cache(maxsize=256)
+def _generation(text: str) -> Mapping[str, Any]:
+    """Generation parameters: the same for all requests of a job, so that they are read and held once."""
+    return MappingProxyType(json_value(text))
+
+
+def request_from_row(row: sqlite3.Row) -> Request:
+    """The request in a row that has the columns of ``requests`` and ``body``, its context."""
+    names = ("kind", "is_chat", "body", "continuation", "generation", "repeat", "seed")
+    return request_of(*(row[name] for name in names))
 
 
 def metric_records(db: sqlite3.Connection, job_id: int) -> list[MetricRecord]:

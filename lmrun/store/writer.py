@@ -25,10 +25,12 @@ from lmrun.store.records import (
     SampleRecord,
     Source,
     Subset,
+    Tokens,
 )
 from lmrun.store.rows import extraction_counts, metric_records, metric_row, response_value, to_json
 from lmrun.store.runs import RunDirectory
 from lmrun.store.schema import MIGRATIONS
+from lmrun.store.usage import tokens_by_model
 
 _PAGE = 500
 """Samples read at a time."""
@@ -239,6 +241,10 @@ class RunStore:
     def count_responses(self, job_id: int) -> int:
         """How many distinct requests were answered that this job asked first."""
         return self._count("SELECT count(*) FROM responses WHERE job_id = ?", job_id)
+
+    def tokens(self) -> dict[str, Tokens]:
+        """By model, the tokens of what this run asked; what the cache answered took none."""
+        return tokens_by_model(self._db)
 
     def count_hits(self, job_id: int) -> int:
         """How many answers the cache gave to this job."""

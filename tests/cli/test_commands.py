@@ -77,10 +77,11 @@ def test_text_of_models_and_datasets_cannot_act_on_the_terminal(world: World) ->
 def test_plan_counts_what_is_left_to_ask(world: World) -> None:
     manifest = str(world.manifest(world.stub()))
     before = json.loads(lmrun(world.folder, "plan", manifest, "--json").stdout)
-    assert (before[0]["requests"], before[0]["cached"], before[0]["to_ask"]) == (30, 0, 30)
+    (job,) = before["jobs"]
+    assert (job["requests"], job["cached"], job["to_ask"]) == (30, 0, 30)
     lmrun(world.folder, "batch", manifest, "--limit", "4")
     after = json.loads(lmrun(world.folder, "plan", manifest, "--json").stdout)
-    assert (after[0]["cached"], after[0]["to_ask"]) == (12, 18)
+    assert (after["total"]["cached"], after["total"]["to_ask"]) == (12, 18)
 
 
 def test_preview_prints_the_requests_of_a_task(world: World) -> None:

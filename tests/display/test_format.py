@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmrun.display.format import duration, number, safe, size
+from lmrun.display.format import count, dollars, duration, number, safe, size, spending
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,21 @@ def test_safe_leaves_nothing_that_a_terminal_acts_on(text: str) -> None:
 @given(st.text(alphabet=st.characters(categories=["L", "N", "P", "S", "Zs"])))
 def test_safe_keeps_ordinary_text(text: str) -> None:
     assert safe(text) == text
+
+
+@pytest.mark.parametrize(
+    ("n", "text"),
+    [(0, "0"), (9_999, "9,999"), (10_000, "10.0k"), (999_960, "1.0M"), (3_200_000, "3.2M"), (2 * 10**9, "2.0G")],
+)
+def test_count(n: int, text: str) -> None:
+    assert count(n) == text
+
+
+@pytest.mark.parametrize(("amount", "text"), [(0.0, "0"), (0.00123, "0.0012"), (1.239, "1.24"), (1234.5, "1,234.50")])
+def test_dollars(amount: float, text: str) -> None:
+    assert dollars(amount) == text
+
+
+def test_spending() -> None:
+    assert spending(1.24, 3_200_000) == "1.24 USD, 3.2M tokens"
+    assert spending(0.0, 12) == "12 tokens"

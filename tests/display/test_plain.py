@@ -90,3 +90,14 @@ def test_the_forecast_keeps_the_pace_of_each_kind_apart_and_counts_down() -> Non
     assert tracker.snapshot().eta == 2 + 10
     clock.now = 15
     assert tracker.snapshot().eta == 9
+
+
+def test_spending_stands_in_the_totals() -> None:
+    _, tracker, out, sink = scene()
+    tracker.phase("answering", "demo")
+    sink.draw(tracker.snapshot())
+    assert "tokens" not in out.getvalue()
+    tracker.spend(1.24, 3_200_000)
+    tracker.phase("scoring", "demo")
+    sink.draw(tracker.snapshot())
+    assert "1.24 USD, 3.2M tokens" in out.getvalue()

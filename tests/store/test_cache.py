@@ -13,8 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lmrun.errors import StoreError
-from lmrun.requests import Message, Request, Response, ResponseError, content_key
+from lmrun.requests import Message, Request, Response, content_key
 from lmrun.store.cache import Cache
+from lmrun.store.rows import response_text, response_value
+
+
+def put(cache: Cache, fingerprint: str, answers: dict[str, Response]) -> None:
+    cache.put(fingerprint, [(key, "generate_until", response_text(response)) for key, response in answers.items()])
+
+
+def get(cache: Cache, keys: list[str]) -> dict[str, Response]:
+    return {key: response_value(text) for key, text in cache.get(keys)}
 
 
 def test_put_then_get_gives_the_same_response(tmp_path: Path) -> None:
@@ -22,20 +31,21 @@ def test_put_then_get_gives_the_same_response(tmp_path: Path) -> None:
     response = Response(
         text="ja \ud83d\x00 \x1b[31m", finish_reason="length", completion_tokens=3, notes={"join": "split"}
     )
-    cache.put("model-a", "generate_until", [("k1", response)])
-    assert dict(cache.get(["k1", "k2"])) == {"k1": response}
+    put(cache, "model-a", {"k1": response})
+    assert get(cache, ["k1", "k2"]) == {"k1": response}
 
 
-def test_errors_are_never_stored(tmp_path: Path) -> None:
+@pytest.mark.parametrize("logprob", [float("-inf"), -1e-320, -3.25])
+def test_every_logprob_is_kept_to_the_last_bit(tmp_path: Path, logprob: float) -> None:
     cache = Cache(tmp_path / "cache.db")
-    cache.put("m", "generate_until", [("k", Response(error=ResponseError("http_500", "no")))])
-    assert dict(cache.get(["k"])) == {}
+    put(cache, "m", {"k": Response(logprob=logprob)})
+    assert get(cache, ["k"]) == {"k": Response(logprob=logprob)}
 
 
 def test_bulk_lookup_of_many_keys(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache.db")
-    cache.put("m", "loglikelihood", [(f"k{i}", Response(logprob=-float(i), is_greedy=False)) for i in range(5_000)])
-    found = dict(cache.get([f"k{i}" for i in range(0, 10_000, 2)]))
+    put(cache, "m", {f"k{i}": Response(logprob=-float(i), is_greedy=False) for i in range(5_000)})
+    found = get(cache, [f"k{i}" for i in range(0, 10_000, 2)])
     assert len(found) == 2_500
     assert found["k4998"].logprob == -4998.0
 
@@ -44,7 +54,7 @@ def test_prune_by_model_and_age(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache.db")
     for name in ("a", "b"):
         cache.remember_model(f"fp-{name}", name, {})
-        cache.put(f"fp-{name}", "generate_until", [(f"{name}{i}", Response(text="x")) for i in range(3)])
+        put(cache, f"fp-{name}", {f"{name}{i}": Response(text="x") for i in range(3)})
     assert cache.prune(older_than=0) == 0
     assert cache.prune(model="a") == 3
     assert [(row.model, row.responses) for row in cache.stats()] == [("b", 3)]
@@ -54,7 +64,7 @@ def test_prune_by_model_and_age(tmp_path: Path) -> None:
 def test_verify_names_a_damaged_entry(tmp_path: Path) -> None:
     path = tmp_path / "cache.db"
     cache = Cache(path)
-    cache.put("m", "generate_until", [("good", Response(text="x")), ("bad", Response(text="y"))])
+    put(cache, "m", {"good": Response(text="x"), "bad": Response(text="y")})
     with sqlite3.connect(path) as raw:
         raw.execute("UPDATE responses SET response = '{' WHERE key = 'bad'")
     assert [problem.split(":")[0] for problem in cache.verify()] == ["bad"]
@@ -72,9 +82,10 @@ import sys
 from pathlib import Path
 from lmrun.requests import Response
 from lmrun.store.cache import Cache
+from lmrun.store.rows import response_text
 cache = Cache(Path(sys.argv[1]))
 for i in range(200):
-    cache.put("m", "generate_until", [(f"{sys.argv[2]}-{i}", Response(text="x" * 100))])
+    cache.put("m", [(f"{sys.argv[2]}-{i}", "generate_until", response_text(Response(text="x" * 100)))])
     list(cache.get([f"0-{i}", f"1-{i}"]))
 """
 

@@ -67,18 +67,26 @@ class HfBackend:
         if self._loaded:
             return
         config = read_config(self._source)
+        encoder = self._encoder()
         with quiet():
-            tokenizer = load_tokenizer(self._tokenizer_source, self._options)
-            template = template_file(self._options.chat_template)
-            if template is not None:
-                tokenizer.chat_template = template
-            name = template_name(self._options.chat_template)
-            encoder = Encoder(tokenizer, add_bos_token=self._options.add_bos_token, template_name=name)
             model = load_model(self._source, self._options, resolve_dtype(self._options.dtype, config))
         stated = stated_max_length(model.config.to_dict(), self._tokenizer_source.folder)
         found = delimiters(self._tokenizer_source.folder, self._options.reasoning, self._options.chat_template)
         self._loaded = Loaded.of(model, encoder, self._options.max_length or stated, self._options, found)
         self._usage = Usage(phase="loaded", device=str(model.device), facts=self._loaded.facts())
+
+    def _encoder(self) -> Encoder:
+        with quiet():
+            tokenizer = load_tokenizer(self._tokenizer_source, self._options)
+        template = template_file(self._options.chat_template)
+        if template is not None:
+            tokenizer.chat_template = template
+        name = template_name(self._options.chat_template)
+        return Encoder(tokenizer, add_bos_token=self._options.add_bos_token, template_name=name)
+
+    def counter(self) -> Callable[[Request], int]:
+        """Counts prompt tokens with the tokenizer. Raises :class:`~lmrun.errors.BackendError`."""
+        return self._encoder().count
 
     def close(self) -> None:
         """Free the model and its memory."""

@@ -1,0 +1,47 @@
+"""How many tokens a request takes, before it is asked."""
+
+from __future__ import annotations
+
+from lmrun.backends.generation import DEFAULT_MAX_TOKENS, normalise
+from lmrun.backends.tokenize import Unanswerable
+from lmrun.requests import Request
+from lmrun.store.records import Tokens
+
+BYTES_PER_TOKEN = 4
+ESTIMATED = f"estimated: bytes / {BYTES_PER_TOKEN}"
+"""Name of the method of :func:`estimated_tokens`."""
+
+_TOKENS_PER_MESSAGE = 16
+"""More than chat formats put around a message."""
+
+
+def estimated_tokens(request: Request) -> int:
+    """Prompt tokens by the length of the text, a continuation that is scored included."""
+    return -(-_bytes(request) // BYTES_PER_TOKEN)
+
+
+def new_tokens(request: Request) -> int:
+    """The most that can be generated."""
+    if request.kind != "generate_until":
+        return 0
+    try:
+        return normalise(request.generation).max_new_tokens
+    except Unanswerable:  # the request will be an error, and cost nothing
+        return DEFAULT_MAX_TOKENS
+
+
+def upper_bound(request: Request) -> Tokens:
+    """More tokens than a request can take: no tokenizer makes more of a text than it has bytes.
+
+    A long text that is scored as a whole may be sent in windows that overlap; to score, a server may have to generate
+    one token.
+    """
+    messages = 1 if isinstance(request.context, str) else len(request.context)
+    size = _bytes(request) * (2 if request.kind == "loglikelihood_rolling" else 1)
+    return Tokens(input=size + messages * _TOKENS_PER_MESSAGE, output=max(1, new_tokens(request)))
+
+
+def _bytes(request: Request) -> int:
+    context = request.context
+    texts = [context] if isinstance(context, str) else [message.content for message in context]
+    return sum(len(text.encode("utf-8", "replace")) for text in (*texts, request.continuation))
