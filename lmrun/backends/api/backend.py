@@ -109,11 +109,11 @@ class ApiBackend:
 
     def check(self, needs: Needs) -> None:
         """Find out whether the server can answer such requests. Raises :class:`~lmrun.errors.BackendError`."""
-        self._ask(self._wire.check(needs, self._ready.post))
+        self._ask(self._wire.check(needs, self._ready))
 
     def capabilities(self) -> Sequence[Capability]:
         """All that can be found out about the server."""
-        return self._ask(self._wire.capabilities(self._ready.post))
+        return self._ask(self._wire.capabilities(self._ready))
 
     def _ask(self, question: Coroutine[Any, Any, T]) -> T:
         assert self._thread is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 from lmrun.backends.api.failures import NO_CREDIT, RATE_LIMITED, Failed
@@ -18,8 +19,13 @@ async def served_models(transport: Transport) -> list[str]:
         listed = await transport.get("/models")
     except Failed:
         return []
-    models = listed.get("data") if isinstance(listed, Mapping) else None
-    return [str(model["id"]) for model in models or () if isinstance(model, Mapping) and "id" in model]
+    return [str(model["id"]) for model in listed_models(listed) if "id" in model]
+
+
+def listed_models(page: Any) -> list[Mapping[str, Any]]:
+    """The entries of a list of models; empty where it is none."""
+    entries = page.get("data") if isinstance(page, Mapping) else page
+    return [entry for entry in entries if isinstance(entry, Mapping)] if isinstance(entries, list) else []
 
 
 def explained(

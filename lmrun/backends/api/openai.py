@@ -52,6 +52,10 @@ class OpenAiWire:
 
         return await Probe(self.spec, self.options, self).capabilities(post)
 
+    def calls(self, asked: Sequence[Asked]) -> Iterator[Call | Ready]:
+        """Calls for requests; each protocol has its own."""
+        raise NotImplementedError
+
     # -- bodies --------------------------------------------------------------------------------------------------------
 
     def body(self, **fields: Any) -> dict[str, Any]:

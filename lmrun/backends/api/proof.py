@@ -3,13 +3,14 @@
 A reply of the right shape proves nothing: there are servers whose entry for a token is taken from the distribution
 *after* it (shifted by one, with the right length and a null in front), and such numbers score choices at chance.
 
-The proof uses what every server has right, the log-probability of a token that it generates. A text is continued by one
-greedy token, which comes with its log-probability ``log p(token | text)``. Then the text with that token behind it is
-sent as a prompt: the entry of its last token must be that same number. A shifted server gives
-``log p(token | text, token)``, the probability that the token is said *again*. The two agree only by chance, and twice in
-a row hardly so: the greedy token is the likeliest before it is said and seldom after it. Shifts to the other side, sums,
-constants and made-up numbers fail as well. What the proof alone would let through, log-probabilities that ignore the
-context, shows in tokens that stand in the text more than once: theirs must not all be equal.
+The proof uses what every server has right, the log-probability of a token that it generates. A text is continued by
+one greedy token, which comes with its log-probability ``log p(token | text)``. Then the text with that token behind it
+is sent as a prompt: the entry of its last token must be that same number. A shifted server gives
+``log p(token | text, token)``, the probability that the token is said *again*. The two agree only by chance, and twice
+in a row hardly so: the greedy token is the likeliest before it is said, and seldom after it. (Models that do repeat
+themselves prove nothing; another text is tried.) Shifts to the other side, sums, constants and made-up numbers fail as
+well. What the proof alone would let through, log-probabilities that ignore the context, shows in tokens that stand in
+the text more than once: theirs must not all be equal.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ TEXTS = (
     "The first day is Monday, the second day is Tuesday, and the third day is",
     "a b c d e f g, a b c d e f g, a b c d e",
 )
-"""Each has tokens that occur more than once, by any tokenizer. The second and third are for models that end the first."""
+"""Each has tokens that occur more than once, by any tokenizer. The later ones are for models that end the first."""
 STEPS = 2
 TOLERANCE = 0.15
 """Half-precision kernels give a token another log-probability in a prompt than while generating, by less than this."""
@@ -53,7 +54,8 @@ async def fault(ask: Ask) -> str | None:
     Raises:
         Malformed: by ``ask``, where there are none.
     """
-    for text in TEXTS:
+    for start in TEXTS:
+        text = start
         shorter = await ask(text)
         if wrong := _fault_within(shorter):
             return wrong

@@ -6,10 +6,11 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from lmrun.backends.api import failures
 from lmrun.backends.api.call import Call, Malformed
+from lmrun.backends.api.dialect import Dialect
 from lmrun.backends.api.failures import Failed
 from lmrun.backends.api.gate import Gate
 from lmrun.backends.api.options import ApiOptions
@@ -23,22 +24,6 @@ PROBES_FIRST = -1
 """Rank of what is asked to find out what the server can do."""
 PROBE_CONNECTIONS = 3
 """Tries to reach a server at all, before the first request."""
-
-
-class DialectLike(Protocol):
-    """What is needed here of :class:`~lmrun.backends.api.dialect.Dialect`."""
-
-    def apply(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The body as this server understands it."""
-        ...
-
-    def repair(self, status: int, reply: Any, body: Mapping[str, Any]) -> str | None:
-        """Learn from a refusal; says what was learned."""
-        ...
-
-    def notes(self, body: Mapping[str, Any], sent: Mapping[str, Any]) -> Mapping[str, Any]:
-        """What readers of changed samples should know."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +51,13 @@ class Counts:
 class Sender:
     """Everything that stands between a call and its answer. Lives inside the loop."""
 
-    def __init__(self, transport: Transport, gate: Gate, dialect: DialectLike, options: ApiOptions) -> None:
+    def __init__(self, transport: Transport, gate: Gate, dialect: Dialect, options: ApiOptions) -> None:
         self.gate = gate
         self.counts = Counts()
         self.resting: set[asyncio.Task[Any]] = set()
         """Tasks with nothing in flight: they wait for their next try."""
         self._transport = transport
-        self._dialect = dialect
+        self.dialect = dialect
         self._options = options
 
     async def ask(
@@ -105,7 +90,11 @@ class Sender:
         answer, attempts = await again(first, attempt, Course(self._options.retry, connections), sleep)
         return Answer(answer.value, answer.notes, attempts)
 
-    async def post(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def get(self, path: str) -> Any:
+        """A page of the server; see :class:`~lmrun.backends.api.call.Post`."""
+        return await self._transport.get(path)
+
+    async def __call__(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Send one body ahead of all others; see :class:`~lmrun.backends.api.call.Post`."""
         call = Call(path, body, (0,), lambda reply: (), prompt_tokens=len(encode(body)) // 4, new_tokens=0)
         await self.gate.enter(PROBES_FIRST)
@@ -114,7 +103,7 @@ class Sender:
         return answer.value
 
     async def _try(self, call: Call, read: Callable[[Mapping[str, Any]], T], rank: int) -> Answer[T]:
-        body = self._dialect.apply(call.body)
+        body: Mapping[str, Any] = self.dialect.apply(call.body)
         for left in range(MOST_REPAIRS, -1, -1):
             try:
                 reply = await self._exchange(call, body)
@@ -125,16 +114,17 @@ class Sender:
                     raise
             body = repaired
             await self.gate.enter(rank)
-        return Answer(read_reply(read, reply), {} if body == call.body else self._dialect.notes(call.body, body))
+        changed = body is not call.body and body != call.body
+        return Answer(read_reply(read, reply), self.dialect.notes(call.body, body) if changed else {})
 
     def _repaired(self, failed: Failed, call: Call, sent: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The body to send in place of one that was refused; None: there is none."""
         if failed.status not in (400, 422):
             return None
         # With many in flight, the answer to another one may have told the same already.
-        body = self._dialect.apply(call.body)
-        if body == sent and self._dialect.repair(failed.status, failed.reply, sent) is not None:
-            body = self._dialect.apply(call.body)
+        body = self.dialect.apply(call.body)
+        if body == sent and self.dialect.repair(failed.status, failed.reply, sent) is not None:
+            body = self.dialect.apply(call.body)
         return None if body == sent else body
 
     async def _exchange(self, call: Call, body: Mapping[str, Any]) -> Mapping[str, Any]:

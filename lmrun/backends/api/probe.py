@@ -1,0 +1,109 @@
+"""Whether a server can answer what a run is going to ask, found out before the first request.
+
+Each question is asked once, only where a job needs the answer, and what comes is remembered. Silence is not consent: a
+parameter that is accepted counts for nothing until the reply shows that it was understood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from lmrun.backends.api.call import Post
+from lmrun.backends.api.failures import Failed
+from lmrun.backends.api.questions import Questions
+from lmrun.backends.base import Capability, Needs
+from lmrun.requests import RequestKind
+
+_OTHERS = (
+    'use a generative variant of the task (such as mmlu_generative), backend = "openai-completions" on a server that '
+    'scores prompts (such as vLLM), or backend = "hf"'
+)
+_NAMES = {
+    "prompt_logprobs": "prompt_logprobs",
+    "echo": "echo with logprobs",
+    "top_logprobs": "log-probabilities of the next token",
+}
+
+
+class Probe(Questions):
+    """Decides by what it finds out about one model of one server."""
+
+    async def check(self, needs: Needs, post: Post) -> None:
+        """Find out what requests like these need.
+
+        Raises:
+            BackendError: the server cannot answer them, with the alternatives.
+            Failed: it answers nothing at all (address, key or model are wrong).
+        """
+        try:
+            await self._check(needs, post)
+        except Failed as failed:
+            if failed.fatal:
+                raise
+            raise self.refusal(
+                f"a small request to find out what the server can do has failed: {failed}",
+                "`lmrun doctor MANIFEST` shows what works; what the server takes otherwise can be said in `dialect`",
+            ) from failed
+
+    async def _check(self, needs: Needs, post: Post) -> None:
+        if self.spec.backend == "openai-completions":
+            await self._check_tokens(post)
+        if scored := needs.kinds - {"generate_until"}:
+            await self._check_scoring(scored, post)
+        if "generate_until" in needs.kinds:
+            await self.find_answers(post, needs)
+        if needs.prefill and needs.messages and self.spec.backend != "openai-completions":
+            await self.find_prefill(post)
+            if self.found.prefill is False:
+                raise self.refusal(
+                    f"the beginning of an answer is not continued: {self.found.told['prefill']}",
+                    "use a task without gen_prefix, or openai-completions with the model's tokenizer",
+                )
+
+    async def _check_tokens(self, post: Post) -> None:
+        if self.encoder is None:
+            return
+        await self.find_context(post)
+        if self.options.prompts != "text":
+            await self.find_tokens(post)
+            if self.options.prompts == "tokens" and not self.found.tokens:
+                raise self.refusal(
+                    f"prompts as token ids are not taken: {self.found.told['tokens']}", 'prompts = "text"'
+                )
+        await self.find_same_tokens(post)
+        if self.as_tokens and self.found.same_tokens is False:
+            raise self.refusal(
+                f"the tokenizer {self.options.tokenizer!r} is not the server's: {self.found.told['same_tokens']}",
+                "name the tokenizer of the model that is served, or leave `tokenizer` out to send text",
+            )
+
+    async def _check_scoring(self, kinds: frozenset[RequestKind], post: Post) -> None:
+        rolling = "loglikelihood_rolling" in kinds
+        tried: list[str] = []
+        for name, find in self._methods(rolling).items():
+            await find(post)
+            if getattr(self.found, name):
+                return
+            tried.append(f"{_NAMES[name]}: {self.found.told[name]}")
+        what = " and ".join(sorted(kinds))
+        reasons = "; ".join(tried) or "this protocol gives no log-probabilities of a prompt"
+        raise self.refusal(f"{what} requests cannot be answered honestly. {reasons}", _OTHERS)
+
+    def _methods(self, rolling: bool) -> Mapping[str, Callable[[Post], Awaitable[None]]]:
+        """The ways of scoring that come into question, the best first."""
+        wanted = self.options.scoring
+        methods: dict[str, Callable[[Post], Awaitable[None]]] = {}
+        if self.spec.backend == "openai-completions":
+            if wanted in ("auto", "prompt_logprobs") and self.as_tokens:
+                methods["prompt_logprobs"] = self.find_prompt_logprobs
+            if wanted in ("auto", "echo"):
+                methods["echo"] = self.find_echo
+        if wanted in ("auto", "next_token") and not rolling and self.spec.backend != "anthropic":
+            methods["top_logprobs"] = self.find_top_logprobs
+        return methods
+
+    async def capabilities(self, post: Post) -> list[Capability]:
+        """All that can be found out; nothing of it raises."""
+        from lmrun.backends.api.survey import survey
+
+        return await survey(self, post)
