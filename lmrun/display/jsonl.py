@@ -54,6 +54,7 @@ class JsonSink:
                 eta=snapshot.eta,
                 usd=snapshot.usd,
                 tokens=snapshot.tokens,
+                facts=snapshot.facts,
                 elapsed=round(snapshot.elapsed, 2),
             )
 

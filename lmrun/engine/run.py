@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lmrun.backends.base import Backend, StreamingBackend
 from lmrun.engine.answer import Answerer, JobAddress
@@ -250,6 +251,7 @@ class _Engine:
             self._fail_model(model, error, {job.address.label for job in jobs if job.status == "scored"})
             code = ExitCode.BACKEND_FAILED
         finally:
+            self.log.write("info", "model ended", model=model.spec.name, facts=backend.facts())
             backend.close()
         write_results(self.opened.directory, model.spec.name)
         return code
@@ -335,8 +337,12 @@ class _LazyBackend:
 
     def in_flight(self) -> dict[str, int]:
         """How many requests an interrupt found on their way, by what became of them; empty where it is not known."""
-        facts = self._backend.usage().facts if self.loaded else {}
-        return {name: int(facts[name]) for name in ("drained", "abandoned") if name in facts}
+        facts = self.facts()
+        return {name: int(facts[name]) for name in ("drained", "abandoned") if facts.get(name)}
+
+    def facts(self) -> Mapping[str, Any]:
+        """What the backend says of itself, once it is loaded."""
+        return self._backend.usage().facts if self.loaded else {}
 
     def close(self) -> None:
         """Free the model, if it was loaded."""

@@ -29,7 +29,7 @@ class Generated:
     """One answer."""
 
     ids: list[int]
-    """Without the end-of-text token, and without what follows a stop string."""
+    """With the end-of-text token, if the model ended by itself; without what follows a stop string."""
     text: str
     finish: Finish
     stop: str | None = None
@@ -133,8 +133,7 @@ class Engine:
         else:
             random = Random(f"{state.total} {body.get('seed')} {which}") if temperature else Random(0)
             new = self.model.generate(state, n, temperature, random)
-        ended = bool(new) and new[-1] == self.tokens.end
-        return self._cut(new[:-1] if ended else new, "stop" if ended else "length", stops)
+        return self._cut(new, stops)
 
     def _planned(self, ids: Sequence[int]) -> str | None:
         if not self.script.replies:
@@ -142,11 +141,12 @@ class Engine:
         prompt = self.tokens.decode(ids)
         return next((reply for key, reply in self.script.replies.items() if key in prompt), None)
 
-    def _cut(self, ids: list[int], finish: Finish, stops: Sequence[str]) -> Generated:
-        text = self.tokens.decode(ids)
+    def _cut(self, ids: list[int], stops: Sequence[str]) -> Generated:
+        ended = bool(ids) and ids[-1] == self.tokens.end
+        text = self.tokens.decode(ids[:-1] if ended else ids)
         found = min(((text.find(s), s) for s in stops if s and s in text), default=None)
         if found is None:
-            return Generated(ids, text, finish)
+            return Generated(ids, text, "stop" if ended else "length")
         at, stop = found
         kept = [i for i, offset in zip(ids, self.tokens.offsets(ids), strict=True) if offset < at]
         return Generated(kept, text[:at], "stop", stop)

@@ -43,6 +43,8 @@ class ScriptedOptions:
     """Time that a batch takes."""
     fail: str = ""
     """Requests whose text holds this get an error in place of an answer."""
+    fail_kind: str = "scripted"
+    """Kind of that error."""
     fail_while: str = ""
     """They fail only as long as this file exists."""
     salt: str = ""
@@ -57,7 +59,7 @@ class ScriptedOptions:
     streaming: bool = False
     """Work on the requests of all jobs at once, as a server does."""
     in_flight: int = 32
-    """Streaming: requests that are worked on at once; the newest are answered first."""
+    """Streaming: requests that are worked on at once; the newest and the oldest are answered in turn."""
     refuse: Sequence[str] = ()
     """Streaming: kinds of requests that :meth:`StreamingScriptedBackend.check` finds that it cannot answer."""
     die_after: int = 0
@@ -112,7 +114,7 @@ class ScriptedBackend:
         """The answer to one request."""
         context = _text(request.context)
         if self._fails(context + request.continuation):
-            return Response(error=ResponseError("scripted", f"the text holds {self._options.fail!r}"))
+            return Response(error=ResponseError(self._options.fail_kind, f"the text holds {self._options.fail!r}"))
         words = len(context.split())
         if request.kind == "generate_until":
             if self._options.decline and self._options.decline in context:
@@ -161,6 +163,7 @@ class StreamingScriptedBackend(ScriptedBackend):
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__(spec)
         self._open: list[tuple[int, Request]] = []
+        self._newest = False
         self._facts: dict[str, int] = {}
 
     def check(self, needs: Needs) -> None:
@@ -205,8 +208,11 @@ class StreamingScriptedBackend(ScriptedBackend):
 
     def _answers(self) -> Chunk:
         time.sleep(self._options.latency_ms / 1000)
-        chunk = [(position, self.answer(request)) for position, request in self._open[-self._options.chunk :]]
-        del self._open[-self._options.chunk :]
+        size = self._options.chunk
+        self._newest = not self._newest
+        chosen = slice(-size, None) if self._newest else slice(size)
+        chunk = [(position, self.answer(request)) for position, request in self._open[chosen]]
+        del self._open[chosen]
         return chunk
 
     def _drain(self) -> Iterator[Chunk]:

@@ -51,6 +51,43 @@ def test_errors_end_with_1_and_say_how_to_look_at_them(world: World) -> None:
     assert [json.loads(line)["doc_id"] for line in shown.stdout.splitlines()] == [3]
 
 
+def test_retry_asks_only_what_failed_into_the_same_run(world: World) -> None:
+    broken = world.folder / "broken"
+    broken.touch()
+    manifest = world.manifest(world.stub(fail="colour 3", fail_while=str(broken)))
+    first = lmrun(world.folder, "batch", str(manifest))
+    assert first.returncode == 1 and "lmrun retry runs/" in first.stderr
+    assert "ask the failed sample again" in first.stderr
+    still = lmrun(world.folder, "retry")
+    assert still.returncode == 1
+    broken.unlink()
+    asked = len(world.calls())
+    manifest.unlink()
+    again = lmrun(world.folder, "retry", "latest")
+    assert again.returncode == 0, again.stderr
+    assert len(world.calls()) - asked == 3
+    assert len(list((world.folder / "runs").glob("*/run.db"))) == 1
+    assert "(incomplete)" not in again.stdout and "colours" in again.stdout
+    assert lmrun(world.folder, "retry", "latest").returncode == 0
+    assert len(world.calls()) - asked == 3, "nothing is left to ask"
+
+
+def test_retry_refuses_a_run_whose_tasks_have_changed(world: World) -> None:
+    lmrun(world.folder, "batch", str(world.manifest(world.stub(fail="colour 3"))))
+    task = world.folder / "tasks" / "colours.yaml"
+    task.write_text(task.read_text().replace("Q: ", "Question: "))
+    done = lmrun(world.folder, "retry")
+    assert done.returncode == 2
+    assert "have changed since" in done.stderr and "lmrun verify" in done.stderr
+
+
+def test_errors_that_come_again_are_not_to_be_asked_again(world: World) -> None:
+    done = lmrun(world.folder, "batch", str(world.manifest(world.stub(fail="colour", fail_kind="http_400"))))
+    assert done.returncode == 1
+    assert "http_400 (10): asking again gives the same" in done.stderr
+    assert "lmrun retry" not in done.stderr
+
+
 def test_show_filters_samples(world: World) -> None:
     lmrun(world.folder, "batch", str(world.manifest(world.stub())))
     wrong = lmrun(world.folder, "show", "--wrong", "--json", "-n", "100").stdout.splitlines()

@@ -22,6 +22,7 @@ from tests.faults.runs import BATCH, PATIENCE, Workload, kill, write_tasks
 pytestmark = pytest.mark.timeout(3600)
 
 QUICK = 3
+IN_FLIGHT = 24
 KILLS = int(os.environ.get("LMRUN_KILLS", QUICK))
 DOCS = max(60, 12 * KILLS)
 SCRIPTED = {"backend": "scripted", "model": "stub"}
@@ -63,6 +64,24 @@ def test_killed_runs_end_like_an_uninterrupted_one(model: Mapping[str, Any], tas
         assert repeated <= kills * BATCH, f"{repeated} requests computed twice after {kills} kills"
 
 
+def test_killed_streams_end_like_an_uninterrupted_one_and_repeat_only_what_was_in_flight(
+    tasks: Path, tmp_path: Path
+) -> None:
+    options = {"streaming": True, "in_flight": IN_FLIGHT, "chunk": BATCH, "latency_ms": 30}
+    whole = Workload(tmp_path / "whole", SCRIPTED, tasks, options=options)
+    start = whole.finish()
+    total = whole.computed()
+    killed = Workload(tmp_path / "killed", SCRIPTED, tasks, options=options)
+    kills = _kill_and_resume(killed, total, max(5, KILLS), start)
+    assert killed.results() == whole.results()
+    assert killed.samples() == whole.samples()
+    assert killed.computed() == total
+    assert len(whole.asked()) == len(set(whole.asked())) == total
+    assert len(set(killed.asked())) == total
+    repeated = len(killed.asked()) - total
+    assert repeated <= kills * IN_FLIGHT, f"{repeated} requests asked twice after {kills} kills"
+
+
 def _kill_and_resume(work: Workload, total: int, kills: int, start: float) -> int:
     """Kill at random points of progress, and at random times while it starts; then let it finish. Returns the kills."""
     chance = random.Random(2024)
@@ -78,6 +97,22 @@ def _kill_and_resume(work: Workload, total: int, kills: int, start: float) -> in
         assert kill(process), f"it was done before it could be killed {left} more times"
     work.finish()
     return kills
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_lets_a_stream_answer_what_is_in_flight(name: str, tasks: Path, tmp_path: Path) -> None:
+    options = {"streaming": True, "in_flight": IN_FLIGHT, "chunk": BATCH, "latency_ms": 60}
+    work = Workload(tmp_path / "run", SCRIPTED, tasks, options=options)
+    process = work.start()
+    work.wait_for(process, 1)
+    process.send_signal(signal.Signals[name])
+    assert process.wait(timeout=PATIENCE) == 130
+    assert "were answered, 0 abandoned" in work.stderr() and "lmrun batch" in work.stderr()
+    assert "Traceback" not in work.stderr()
+    assert work.computed() == len(work.asked())
+    work.finish()
+    assert len(work.runs()) == 1
+    assert len(work.asked()) == len(set(work.asked())), "nothing is asked twice"
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])

@@ -83,7 +83,8 @@ class Questions:
             setattr(self.found, name, value)
             self.found.told[name] = how
 
-    def _body(self, **fields: Any) -> dict[str, Any]:
+    def body(self, **fields: Any) -> dict[str, Any]:
+        """A body with what every request has."""
         return {"model": self.spec.model, "temperature": 0.0, **fields, **self.options.extra_body}
 
     # -- findings ------------------------------------------------------------------------------------------------------
@@ -110,7 +111,7 @@ class Questions:
 
     async def _tokens(self, post: Post, encoder: Encoder) -> Finding:
         ids = encoder.prompt(TRICKY)
-        reply = await post("/completions", self._body(prompt=ids, max_tokens=1))
+        reply = await post("/completions", self.body(prompt=ids, max_tokens=1))
         choices(reply, 1)
         counted = spent(reply).prompt_tokens
         if counted and counted != len(ids):
@@ -123,7 +124,7 @@ class Questions:
             await self._once("same_tokens", lambda: self._same_tokens(post, encoder))
 
     async def _same_tokens(self, post: Post, encoder: Encoder) -> Finding:
-        reply = await post("/completions", self._body(prompt=TRICKY, max_tokens=1))
+        reply = await post("/completions", self.body(prompt=TRICKY, max_tokens=1))
         counted = spent(reply).prompt_tokens
         bare, ours = len(encoder.tokenizer.encode(TRICKY, add_special_tokens=False)), len(encoder.encode(TRICKY))
         how = f"a text has {ours} tokens here and {counted or 'an unknown number of'} there"
@@ -132,26 +133,14 @@ class Questions:
 
     async def find_echo(self, post: Post) -> None:
         """``echo``: proved by what the server generates."""
-
-        async def ask(text: str) -> proof.Prompt:
-            ids = self.encoder.encode(text) if self.as_tokens and self.encoder else None
-            prompt: Any = text if ids is None else ids
-            body = self._body(prompt=prompt, max_tokens=1, echo=True, logprobs=1)
-            return proof.read_echo(await post("/completions", body), text, ids)
-
-        await self._once("echo", lambda: _unless_refused(_proved(ask), False))
+        server = _Echoing(self, post, self.encoder if self.as_tokens else None)
+        await self._once("echo", lambda: _unless_refused(_proved(server), False))
 
     async def find_prompt_logprobs(self, post: Post) -> None:
         """``prompt_logprobs``: the same for vLLM's own parameter, which names tokens by id."""
-        encoder = self.encoder
-        assert encoder is not None
-
-        async def ask(text: str) -> proof.Prompt:
-            ids = encoder.encode(text)
-            body = self._body(prompt=ids, max_tokens=1, prompt_logprobs=1, logprobs=1)
-            return proof.read_prompt_logprobs(await post("/completions", body), ids)
-
-        await self._once("prompt_logprobs", lambda: _unless_refused(_proved(ask), False))
+        assert self.encoder is not None
+        server = _Listing(self, post, self.encoder)
+        await self._once("prompt_logprobs", lambda: _unless_refused(_proved(server), False))
 
     async def find_top_logprobs(self, post: Post) -> None:
         """``top_logprobs``: alternatives for the first token of an answer, which must not be that of a reasoning."""
@@ -164,7 +153,7 @@ class Questions:
         if self.spec.backend == "openai-chat":
             fields = {"messages": [{"role": "user", "content": LETTERS}], "logprobs": True, "top_logprobs": most}
             path = "/chat/completions"
-        reply = await post(path, self._body(max_tokens=1, **fields))
+        reply = await post(path, self.body(max_tokens=1, **fields))
         choice = choices(reply, 1)[0]
         if spent(reply).reasoning_tokens or _thinks(choice):
             return Finding(0, "the model thinks first: they would be of its reasoning, not of its answer")
@@ -253,9 +242,52 @@ async def _unless_refused(question: Awaitable[Finding], otherwise: Any) -> Findi
         return Finding(otherwise, f"refused with {failed}")
 
 
-async def _proved(ask: proof.Ask) -> Finding:
-    wrong = await proof.fault(ask)
+async def _proved(server: proof.Server) -> Finding:
+    wrong = await proof.fault(server)
     return Finding(wrong is None, wrong or "a token has the same log-probability in a prompt as when it is generated")
+
+
+class _Echoing:
+    """Asks about prompts by ``echo``."""
+
+    def __init__(self, questions: Questions, post: Post, encoder: Encoder | None) -> None:
+        self._questions, self._post, self._encoder = questions, post, encoder
+
+    async def next(self, text: str) -> proof.Next:
+        """The greedy token behind a text."""
+        return proof.read_next(await self._ask(self._prompt(text)))
+
+    async def score(self, text: str) -> proof.Prompt:
+        """The log-probabilities of a text."""
+        prompt = self._prompt(text)
+        tokens = None if isinstance(prompt, str) else prompt
+        return proof.read_echo(await self._ask(prompt, echo=True), text, tokens)
+
+    def _prompt(self, text: str) -> str | list[int]:
+        return self._encoder.encode(text) if self._encoder else text
+
+    async def _ask(self, prompt: str | list[int], **fields: Any) -> Mapping[str, Any]:
+        return await self._post("/completions", self._questions.body(prompt=prompt, max_tokens=1, logprobs=1, **fields))
+
+
+class _Listing(_Echoing):
+    """Asks about prompts by ``prompt_logprobs``, which names tokens by their ids."""
+
+    def __init__(self, questions: Questions, post: Post, encoder: Encoder) -> None:
+        super().__init__(questions, post, encoder)
+        self._encode = encoder.encode
+
+    async def next(self, text: str) -> proof.Next:
+        """The greedy token behind a text, spelled by its id; as nothing where it is more than one token."""
+        new = await super().next(text)
+        tokens = self._encode(text + new.text)
+        token = f"token_id:{tokens[-1]}" if tokens[:-1] == self._encode(text) else ""
+        return new._replace(token=token)
+
+    async def score(self, text: str) -> proof.Prompt:
+        """The log-probabilities of a text."""
+        tokens = self._encode(text)
+        return proof.read_prompt_logprobs(await self._ask(tokens, prompt_logprobs=1), tokens)
 
 
 def _short(*messages: Message) -> Request:
