@@ -26,7 +26,7 @@ TEXT_WAYS: dict[str, dict[str, Any]] = {"text": {"prompts": "text"}, "no-tokeniz
 
 def completions(server: Server, model: Path, **options: Any) -> dict[str, Any]:
     """A model's table; an option that is None is left out."""
-    table = {"backend": "openai-completions", "model": server.model, "base_url": server.base_url}
+    table: dict[str, Any] = {"backend": "openai-completions", "model": server.model, "base_url": server.base_url}
     # One token is generated and none of the others is the last input: windows are as long as those of the model itself.
     table |= {"tokenizer": str(model), "max_length": CONTEXT + 2, **options}
     return {key: value for key, value in table.items() if value is not None}
