@@ -153,7 +153,9 @@ class StreamingBackend(Backend, Protocol):
         ``requests`` is read in the calling thread, a bounded number ahead of the answers. An empty chunk comes at
         least once per second while nothing finishes. After the first KeyboardInterrupt no request is sent any more,
         what is in flight is waited for (a second one ends that), its answers are yielded, and KeyboardInterrupt is
-        raised. A request that fails gives a response with an error.
+        raised; the facts of :meth:`usage` then say how many were ``drained`` and ``abandoned``. The engine throws it
+        into the generator at a ``yield``, where no answer can be lost. A request that fails gives a response with an
+        error.
 
         Raises:
             BackendError: the server refuses this model altogether (401, 403, 404), or answers nothing any more.
