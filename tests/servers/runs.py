@@ -107,7 +107,9 @@ class Asked:
 
     def responses(self, task: str) -> list[dict[str, Any]]:
         """All responses of a task."""
-        return [dict(request["response"]) for sample in self.samples[task] for request in sample["requests"] or ()]
+        return [
+            dict(request["response"] or {}) for sample in self.samples[task] for request in sample["requests"] or ()
+        ]
 
 
 class Folder:
