@@ -158,7 +158,3 @@ def test_a_name_that_is_not_served_stops_the_model_with_a_hint(vllm: Server, mod
         assert "other" in found.said
         assert "hint" in found.said.lower()
         assert "Traceback" not in found.said
-
-
-def test_every_task_of_the_session_was_asked(local: Asked) -> None:
-    assert set(local.samples) == {*SCORED, LONG, *GENERATED}
