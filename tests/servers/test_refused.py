@@ -19,7 +19,7 @@ def assert_not_scored(found: Asked, task: str) -> None:
     """Refused before anything was asked or, where some choices could have been scored, an error in each sample."""
     assert found.code in (1, 3), found.said
     assert "Traceback" not in found.said
-    assert not any("logprob" in response for response in found.responses(task))
+    assert not [sample for sample in found.samples[task] if sample["status"] == "scored"]
 
 
 @pytest.mark.parametrize("task", ["real_choices", "real_rolling"])
