@@ -63,6 +63,8 @@ class Needs:
     """Some answers are drawn, not greedy."""
     most_stops: int = 0
     """Stop strings of one request, at most."""
+    phrases: bool = False
+    """Some continuations that are scored have several words, and so more than one token."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,16 @@ from lmrun.engine.jobs import Job, JobEnds
 from lmrun.engine.signals import interrupts, throw_into
 from lmrun.errors import BackendError
 from lmrun.requests import Request
-from lmrun.store.queue import Queue, Ticket
+from lmrun.store.queue import Queue, Shape, Ticket
 
 
 def needs_of(queue: Queue, job_id: int) -> Needs:
     """What the job's requests in the queue ask of a backend."""
-    shape = queue.shape(job_id)
+    return needs_of_shape(queue.shape(job_id))
+
+
+def needs_of_shape(shape: Shape) -> Needs:
+    """What requests of such a shape ask of a backend."""
     wanted = []
     for generation in shape.generations:
         try:
@@ -32,6 +36,7 @@ def needs_of(queue: Queue, job_id: int) -> Needs:
         text=shape.text,
         prefill=shape.prefill,
         sampled=any(generation.sample for generation in wanted),
+        phrases=shape.phrases,
         most_stops=max((len(generation.until) for generation in wanted), default=0),
     )
 

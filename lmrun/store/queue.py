@@ -72,6 +72,8 @@ class Shape:
     messages: bool
     text: bool
     prefill: bool
+    phrases: bool
+    """Some continuation that is scored has several words."""
     generations: Sequence[dict[str, Any]]
 
 
@@ -124,11 +126,15 @@ class Queue:
                 (job_id,),
             ).fetchone()
         )
+        phrases = self._db.execute(
+            f"SELECT 1 {of_job} AND r.kind = 'loglikelihood' AND trim(r.continuation) LIKE '% %' LIMIT 1", (job_id,)
+        ).fetchone()
         return Shape(
             kinds=frozenset(row["kind"] for row in rows),
             messages=any(row["is_chat"] for row in rows),
             text=any(not row["is_chat"] and row["kind"] != "loglikelihood_rolling" for row in rows),
             prefill=bool(prefill),
+            phrases=phrases is not None,
             generations=[json_value(text) for text in {r["generation"] for r in rows if r["kind"] == "generate_until"}],
         )
 

@@ -21,6 +21,7 @@ from lmrun.testing.server import ScriptedServer
 from lmrun.testing.serving import Reply
 
 SCORED = Needs(frozenset({"loglikelihood"}), text=True)
+PHRASES = Needs(frozenset({"loglikelihood"}), text=True, phrases=True)
 ROLLING = Needs(frozenset({"loglikelihood_rolling"}), text=True)
 WRITTEN = Needs(frozenset({"generate_until"}), messages=True)
 Edit = Callable[[dict[str, Any], dict[str, Any]], None]
@@ -225,8 +226,9 @@ def test_choices_of_one_token_where_prompts_are_not_scored() -> None:
     with asked("openai-completions", Script(ignores=["echo"], max_logprobs=5)) as (backend, _, found):
         backend.check(SCORED)
         assert (found.echo, found.top_logprobs) == (False, 5)
-        with pytest.raises(BackendError, match="loglikelihood_rolling requests cannot be answered honestly"):
-            backend.check(ROLLING)
+        for needs in (ROLLING, PHRASES):
+            with pytest.raises(BackendError, match="requests cannot be answered honestly"):
+                backend.check(needs)
 
 
 def test_token_ids_are_not_taken(tokenizer: str) -> None:
@@ -285,8 +287,9 @@ def test_choices_of_a_chat() -> None:
     with asked("openai-chat") as (backend, server, found):
         backend.check(SCORED)
         assert found.top_logprobs == 20
-        with pytest.raises(BackendError, match="loglikelihood_rolling"):
-            backend.check(ROLLING)
+        for needs in (ROLLING, PHRASES):
+            with pytest.raises(BackendError, match="More than one token is to be scored"):
+                backend.check(needs)
         assert posts(server) == 1
 
 
@@ -379,7 +382,7 @@ def test_the_survey_of_a_server_that_is_not_there() -> None:
         found = {c.name: c for c in backend.capabilities()}
     assert found["address"].state == "no"
     assert "is the server running" in found["address"].advice
-    assert "parameters" not in found
+    assert set(found) == {"key", "address"}
 
 
 def test_the_survey_names_near_models() -> None:

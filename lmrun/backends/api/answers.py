@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from lmrun.backends.api.call import Asked
+from lmrun.backends.api.call import Asked, Ready
 from lmrun.backends.api.failures import CONTENT_FILTER, Failed
 from lmrun.backends.tokenize import Unanswerable
 from lmrun.requests import Response, ResponseError
 
 
-def unasked(asked: Asked, error: Unanswerable) -> tuple[int, Response]:
+def unasked(asked: Asked, error: Unanswerable) -> Ready:
     """The response to a request that cannot be asked."""
     if error.skip:
-        return asked.position, Response(skipped=str(error), attempts=0)
-    return asked.position, Response(error=ResponseError(error.kind, str(error)), attempts=0)
+        return Ready(asked.position, Response(skipped=str(error), attempts=0))
+    return Ready(asked.position, Response(error=ResponseError(error.kind, str(error)), attempts=0))
 
 
 def failure(failed: Failed, generates: bool) -> Response:

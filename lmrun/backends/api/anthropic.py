@@ -203,6 +203,7 @@ def _notes(reply: Mapping[str, Any]) -> dict[str, Any]:
     reason, details = reply["stop_reason"], reply.get("stop_details")
     hidden = sum(block["type"] == "redacted_thinking" for block in reply["content"])
     return {
+        **({} if _texts(reply["content"], "text") else {"no_answer": reason}),
         **({"stop_reason": reason} if reason not in _FINISHED or reason == "pause_turn" else {}),
         **({"stop_details": details} if details else {}),
         **({"redacted_thinking": hidden} if hidden else {}),

@@ -19,7 +19,7 @@ from lmrun.backends.api.limits import Limits
 from lmrun.backends.api.loop import LoopThread
 from lmrun.backends.api.options import ApiOptions
 from lmrun.backends.api.pump import Gone, Pump
-from lmrun.backends.api.sender import Sender
+from lmrun.backends.api.sender import Poster, Sender
 from lmrun.backends.api.transport import Address, Transport, is_local
 from lmrun.backends.api.usage import usage
 from lmrun.backends.base import Capability, Chunk, ModelIdentity, ModelSpec, Needs, Usage
@@ -31,8 +31,9 @@ T = TypeVar("T")
 _ANSWERING = (
     "extra_body query max_length reasoning tokenizer prompts add_bos_token chat_template too_long scoring dialect"
 ).split()
-"""Options that can change an answer. Those that say how a model is asked are not among them, nor are headers: what
-they change of answers (a beta, a region) is for the user to name as another model."""
+"""Options that can change an answer, beside headers. Those that say how a model is asked are not among them."""
+_WHO = frozenset("authorization proxy-authorization x-api-key api-key cookie".split())
+"""Headers that say who asks, and not what."""
 _SHORTEST_SECRET = 6
 
 
@@ -46,9 +47,9 @@ class ApiBackend:
         self._base_url = (self._options.base_url or self._wire.base_url).rstrip("/")
         self._thread: LoopThread | None = None
         self._transport: Transport | None = None
+        self._poster: Poster | None = None
         self._sender: Sender | None = None
         self._pump: Pump | BatchPump | None = None
-        self._dialect: Dialect
         self._address: Address
 
     # -- who it is -----------------------------------------------------------------------------------------------------
@@ -61,6 +62,9 @@ class ApiBackend:
             value = getattr(self._options, name)
             if value != getattr(default, name):
                 facts[name] = _plain(value)
+        headers = {name.lower(): value for name, value in self._options.headers.items() if name.lower() not in _WHO}
+        if headers:
+            facts["headers"] = _plain(headers)
         return identity({**facts, **self._wire.facts()})
 
     # -- getting ready -------------------------------------------------------------------------------------------------
@@ -75,14 +79,16 @@ class ApiBackend:
                 hint="take away --offline (or offline = true of [data]), or leave this model out",
             )
         self._address = Address(self._base_url, self._headers(), self._options.query, self._secrets())
-        self._dialect = Dialect.of(self._base_url, self._spec.model, self._spec.backend, self._options.dialect)
+        dialect = Dialect.of(self._base_url, self._spec.model, self._spec.backend, self._options.dialect)
         self._thread = LoopThread(f"lmrun {self._spec.name}")
-        self._sender = self._thread.run(self._open())
+        self._sender = self._thread.run(self._open(dialect))
 
-    async def _open(self) -> Sender:
+    async def _open(self, dialect: Dialect) -> Sender:
         self._transport = Transport(self._address, self._options.timeout)
         gate = Gate(Limits(self._options), asyncio.get_running_loop())
-        return Sender(self._transport, gate, self._dialect, self._options)
+        sender = Sender(self._transport, gate, dialect, self._options)
+        self._poster = Poster(sender, self._transport)
+        return sender
 
     @cached_property
     def _key(self) -> str | None:
@@ -100,20 +106,18 @@ class ApiBackend:
         return self._base_url == self._wire.base_url.rstrip("/")
 
     def _headers(self) -> Mapping[str, str]:
-        own = self._options.api_key_header
-        headers = {**self._wire.headers(None if own else self._key), **self._options.headers}
-        return {**headers, own: self._key} if own and self._key else headers
+        return {**self._wire.headers(self._key), **self._options.headers}
 
     def _secrets(self) -> tuple[str, ...]:
         return (self._key,) if self._key and len(self._key) >= _SHORTEST_SECRET else ()
 
     def check(self, needs: Needs) -> None:
         """Find out whether the server can answer such requests. Raises :class:`~lmrun.errors.BackendError`."""
-        self._ask(self._wire.check(needs, self._ready))
+        self._ask(self._wire.check(needs, self._post))
 
     def capabilities(self) -> Sequence[Capability]:
         """All that can be found out about the server."""
-        return self._ask(self._wire.capabilities(self._ready))
+        return self._ask(self._wire.capabilities(self._post))
 
     def _ask(self, question: Coroutine[Any, Any, T]) -> T:
         assert self._thread is not None
@@ -121,6 +125,11 @@ class ApiBackend:
             return self._thread.run(question)
         except Failed as failed:
             raise self._error(failed) from None
+
+    @property
+    def _post(self) -> Poster:
+        assert self._ready and self._poster
+        return self._poster
 
     @property
     def _ready(self) -> Sender:
@@ -153,9 +162,10 @@ class ApiBackend:
                 f'model "{self._spec.name}": mode = "batch" works within a run only, which remembers its batches',
                 hint='use `lmrun batch`, or mode = "live"',
             )
+        sender = self._ready
         assert self._thread is not None
         connect = partial(connected, self._spec.backend, self._address, self._options)
-        return BatchPump(self._wire, self._options, self._dialect, self._thread, connect, self._spec.state)
+        return BatchPump(self._wire, self._options, sender.dialect, self._thread, connect, self._spec.state)
 
     def usage(self) -> Usage:
         """What is on its way, how fast, and what holds it back."""
@@ -171,7 +181,7 @@ class ApiBackend:
             self._sender.gate.close()
             self._thread.run(self._transport.close())
         self._thread.close()
-        self._thread = self._transport = self._sender = self._pump = None
+        self._thread = self._transport = self._poster = self._sender = self._pump = None
 
     def _error(self, failed: Failed) -> BackendError:
         models: Sequence[str] = ()

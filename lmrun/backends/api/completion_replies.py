@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from lmrun.backends.api.alignment import CannotAlign, Start, first_after, places
+from lmrun.backends.api.alignment import CannotAlign, first_after, places
 from lmrun.backends.api.call import Call, Malformed
 from lmrun.backends.api.logprobs import Choices, Position, check_tokens, echoed, next_tokens, prompt_logprobs, total
 from lmrun.backends.api.openai import among, answer, scored, text_of, with_spent
@@ -98,21 +98,19 @@ class TextSpan(NamedTuple):
             Malformed: the log-probabilities are not what the protocol says.
             CannotAlign: where the continuation begins cannot be told.
         """
-        entries = echoed(choice)
+        prompt = echoed(choice)
+        tokens = [position.token for position in prompt]
         try:
-            prompt = entries[:-1]
-            start = self._start(prompt)
+            start = first_after(tokens[:-1], self.text, self.join)
+            prompt.pop()
         except CannotAlign:
-            prompt = entries  # a server may leave out the generated token, where it ends the text
-            start = self._start(prompt)
+            # A server may leave out the generated token, where it ends the text.
+            start = first_after(tokens, self.text, self.join)
         if start.token == len(prompt):
             raise CannotAlign("one token spans the join and all of the continuation")
         if start.token == 0:
             raise CannotAlign("the first token has no log-probability, for nothing stands before it")
         return prompt[start.token :], start.spans
-
-    def _start(self, prompt: list[Position]) -> Start:
-        return first_after([position.token for position in prompt], self.text, self.join)
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,7 @@ class CompletionsWire(OpenAiWire):
         """Prompts are sent as tokens."""
         if self.options.prompts != "auto":
             return self.options.prompts == "tokens"
-        return self.options.tokenizer is not None and self.found.tokens is not False
+        return self.options.tokenizer is not None and self.found.tokens is True
 
     @property
     def max_length(self) -> int:

@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeAlias
 from lmrun.backends.api.answers import unasked
 from lmrun.backends.api.call import Asked, Call, Ready, Wire
 from lmrun.backends.tokenize import Unanswerable
-from lmrun.requests import Request, Response
+from lmrun.requests import Request
 
 LARGEST_GROUP = 256
 """Requests with one context that are looked at together."""
@@ -25,8 +25,8 @@ class Item(NamedTuple):
     """Not to be joined with others (again)."""
 
 
-Fed: TypeAlias = Item | tuple[int, Response]
-"""Something to send, or what stands in place of the answer to a request that cannot be asked."""
+Fed: TypeAlias = Item | Ready
+"""Something to send, or what needs no sending."""
 
 
 class Feed:
@@ -49,8 +49,16 @@ class Feed:
             generates = group[0].request.kind == "generate_until"
             try:
                 for call in self._wire.calls(group):
+<<<<<<< HEAD
                     yield (call.position, call.response) if isinstance(call, Ready) else Item(rank, call, generates)
                     rank += 1
+=======
+                    if isinstance(call, Ready):
+                        yield call
+                    else:
+                        yield Item(rank, call, generates)
+                        rank += 1
+>>>>>>> api
             except Unanswerable as error:
                 yield from (unasked(asked, error) for asked in group)
 

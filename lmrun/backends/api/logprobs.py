@@ -7,7 +7,7 @@ the reply :class:`Malformed`: a wrong log-probability looks like a score.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -24,7 +24,7 @@ class Scored(NamedTuple):
 
     logprob: float
     is_greedy: bool
-    count: int
+    tokens: int
 
 
 class Position(NamedTuple):
@@ -34,8 +34,8 @@ class Position(NamedTuple):
     """As the server spells it."""
     logprob: Any
     """As the reply has it; null for the first."""
-    best: Any
-    """The highest of this position."""
+    top: Any
+    """The likeliest tokens of this position, as the reply has them."""
 
 
 def echoed(choice: Mapping[str, Any]) -> list[Position]:
@@ -43,16 +43,12 @@ def echoed(choice: Mapping[str, Any]) -> list[Position]:
     logs = choice.get("logprobs")
     if not isinstance(logs, Mapping):
         raise Malformed("the reply has no logprobs")
-    columns = [logs.get(name) for name in ("tokens", "token_logprobs", "top_logprobs")]
-    if not all(isinstance(column, list) for column in columns):
+    tokens, values, tops = (logs.get(name) for name in ("tokens", "token_logprobs", "top_logprobs"))
+    if not isinstance(tokens, list) or not isinstance(values, list) or not isinstance(tops, list):
         raise Malformed("the reply's logprobs lack tokens, token_logprobs or top_logprobs")
-    tokens, values, tops = columns
-    if not len(tokens) == len(values) == len(tops):  # type: ignore[arg-type]
+    if not len(tokens) == len(values) == len(tops):
         raise Malformed("tokens, token_logprobs and top_logprobs have different lengths")
-    return [
-        Position(str(token), value, max(_numbers(top.values()), default=None) if isinstance(top, Mapping) else None)
-        for token, value, top in zip(tokens, values, tops, strict=True)  # type: ignore[arg-type]
-    ]
+    return list(map(Position, map(str, tokens), values, tops))
 
 
 def prompt_logprobs(choice: Mapping[str, Any], tokens: Sequence[int]) -> list[Position]:
@@ -61,14 +57,11 @@ def prompt_logprobs(choice: Mapping[str, Any], tokens: Sequence[int]) -> list[Po
     if not isinstance(logs, list) or len(logs) != len(tokens):
         found = len(logs) if isinstance(logs, list) else "no"
         raise Malformed(f"{found} prompt_logprobs for {len(tokens)} tokens")
-    found_positions = [Position(f"{_BY_ID}{tokens[0]}", None, None)]
-    for token, at in zip(tokens[1:], logs[1:], strict=True):
-        values = {i: entry.get("logprob") for i, entry in (at or {}).items() if isinstance(entry, Mapping)}
-        if str(token) not in values:
-            raise Malformed(f"prompt_logprobs lack the token {token}, which was sent")
-        best = max(_numbers(values.values()), default=None)
-        found_positions.append(Position(f"{_BY_ID}{token}", values[str(token)], best))
-    return found_positions
+    try:
+        own = [at[str(token)]["logprob"] for token, at in zip(tokens[1:], logs[1:], strict=True)]
+    except (KeyError, TypeError) as error:
+        raise Malformed(f"prompt_logprobs lack a token that was sent: {error}") from error
+    return list(map(Position, [f"{_BY_ID}{token}" for token in tokens], [None, *own], logs))
 
 
 def check_tokens(positions: Sequence[Position], tokens: Sequence[int]) -> list[Position]:
@@ -89,7 +82,7 @@ def check_tokens(positions: Sequence[Position], tokens: Sequence[int]) -> list[P
 def total(positions: Sequence[Position]) -> Scored:
     """The sum over positions, and whether each of them has the highest log-probability of all tokens."""
     values = [_logprob(position.logprob) for position in positions]
-    greedy = all(v >= _logprob(p.best) for v, p in zip(values, positions, strict=True))
+    greedy = all(v >= _best(p.top) for v, p in zip(values, positions, strict=True))
     return Scored(math.fsum(values), greedy, len(values))
 
 
@@ -101,8 +94,10 @@ def _logprob(value: Any) -> float:
     return float(value)
 
 
-def _numbers(values: Iterable[Any]) -> Iterator[float]:
-    return (v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool))
+def _best(top: Any) -> float:
+    if not isinstance(top, Mapping) or not top:
+        raise Malformed("a scored token without the likeliest one in its place")
+    return max(_logprob(entry.get("logprob") if isinstance(entry, Mapping) else entry) for entry in top.values())
 
 
 # -- what may come next ------------------------------------------------------------------------------------------------
@@ -182,5 +177,5 @@ class Choices:
         values = {s.logprob for s in self.found.values()}
         if len(values) > 1:
             return True
-        one_token = all(s.count == 1 for s in self.found.values())
+        one_token = all(s.tokens == 1 for s in self.found.values())
         return one_token and math.fsum(math.exp(s.logprob) for s in self.found.values()) <= 1 + _ROUNDING

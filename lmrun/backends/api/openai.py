@@ -133,9 +133,9 @@ def reasoning_delimiters(options: ApiOptions, text: str) -> Delimiters | None:
     return delimiters_in(text) if isinstance(options.reasoning, str) else stated_delimiters(options.reasoning)
 
 
-def with_spent(response: Response, cost: Spent | None) -> Response:
-    """A response with what the server says it cost; without that, what was counted or estimated stays."""
-    return response if cost is None else replace(response, **cost._asdict())
+def with_spent(response: Response, cost: Spent) -> Response:
+    """A response with what the server says it cost; where it does not, what was counted or estimated stays."""
+    return replace(response, **cost._asdict()) if any(cost) else response
 
 
 # -- scores ------------------------------------------------------------------------------------------------------------
@@ -145,7 +145,7 @@ def scored(request: Request, result: Scored, doc: Choices) -> Response:
     """A response with a score, unless it cannot be true."""
     if not doc.add(request.continuation, result):
         return Response(error=SUSPICIOUS)
-    return Response(logprob=result.logprob, is_greedy=result.is_greedy, completion_tokens=result.count)
+    return Response(logprob=result.logprob, is_greedy=result.is_greedy, completion_tokens=result.tokens)
 
 
 def among(alternatives: Alternatives, text: str, token: int | None = None) -> Scored | Response:

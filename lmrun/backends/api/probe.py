@@ -49,7 +49,7 @@ class Probe(Questions):
         if self.spec.backend == "openai-completions":
             await self._check_tokens(post)
         if scored := needs.kinds - {"generate_until"}:
-            await self._check_scoring(scored, post)
+            await self._check_scoring(scored, needs.phrases, post)
         if "generate_until" in needs.kinds:
             await self.find_answers(post, needs)
         if needs.prefill and needs.messages and self.spec.backend != "openai-completions":
@@ -77,19 +77,21 @@ class Probe(Questions):
                 "name the tokenizer of the model that is served, or leave `tokenizer` out to send text",
             )
 
-    async def _check_scoring(self, kinds: frozenset[RequestKind], post: Post) -> None:
-        rolling = "loglikelihood_rolling" in kinds
+    async def _check_scoring(self, kinds: frozenset[RequestKind], phrases: bool, post: Post) -> None:
         tried: list[str] = []
-        for name, find in self._methods(rolling).items():
+        for name, find in self._methods(one_token=not phrases and "loglikelihood_rolling" not in kinds).items():
             await find(post)
             if getattr(self.found, name):
                 return
             tried.append(f"{_NAMES[name]}: {self.found.told[name]}")
         what = " and ".join(sorted(kinds))
-        reasons = "; ".join(tried) or "this protocol gives no log-probabilities of a prompt"
+        reasons = (
+            "; ".join(tried)
+            or "More than one token is to be scored, and the log-probabilities of a prompt are not given"
+        )
         raise self.refusal(f"{what} requests cannot be answered honestly. {reasons}", _OTHERS)
 
-    def _methods(self, rolling: bool) -> Mapping[str, Callable[[Post], Awaitable[None]]]:
+    def _methods(self, *, one_token: bool) -> Mapping[str, Callable[[Post], Awaitable[None]]]:
         """The ways of scoring that come into question, the best first."""
         wanted = self.options.scoring
         methods: dict[str, Callable[[Post], Awaitable[None]]] = {}
@@ -98,7 +100,7 @@ class Probe(Questions):
                 methods["prompt_logprobs"] = self.find_prompt_logprobs
             if wanted in ("auto", "echo"):
                 methods["echo"] = self.find_echo
-        if wanted in ("auto", "next_token") and not rolling and self.spec.backend != "anthropic":
+        if wanted in ("auto", "next_token") and one_token and self.spec.backend != "anthropic":
             methods["top_logprobs"] = self.find_top_logprobs
         return methods
 

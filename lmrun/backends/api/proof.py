@@ -140,10 +140,16 @@ def read_echo(reply: Mapping[str, Any], text: str, tokens: Sequence[int] | None)
     found = echoed(choices(reply, 1)[0])
     if len(found) == 1:
         raise Malformed("echo is ignored: only the generated token has a log-probability")
-    count = len(tokens) if tokens is not None else spent(reply).prompt_tokens or _count(found, text)
+    count = len(tokens) if tokens is not None else counted(reply) or _count(found, text)
     if len(found) not in (count, count + 1):
         raise Malformed(f"{len(found)} log-probabilities for a prompt of {count} tokens, and one that is generated")
     return _prompt(found[:count])
+
+
+def counted(reply: Mapping[str, Any]) -> int:
+    """The tokens of the prompt as the server counts them; 0 where it does not."""
+    cost = spent(reply)
+    return cost.prompt_tokens if cost else 0
 
 
 def _count(found: Sequence[Position], text: str) -> int:

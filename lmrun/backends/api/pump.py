@@ -11,7 +11,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -74,7 +74,7 @@ class Pump:
 
     # -- in the engine's thread ----------------------------------------------------------------------------------------
 
-    def stream(self, requests: Iterator[tuple[int, Request]]) -> Iterator[Chunk]:
+    def stream(self, requests: Iterator[tuple[int, Request]]) -> Generator[Chunk, None, None]:
         """Answers as they finish; see :meth:`~lmrun.backends.base.StreamingBackend.stream`. Raises :class:`Gone`."""
         self._thread.soon(self._begin)
         try:

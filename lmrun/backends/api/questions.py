@@ -97,6 +97,8 @@ class Questions:
         try:
             models = listed_models(await post.get("/models"))
         except Failed as failed:
+            if failed.status is None:
+                raise  # nothing is reached at all
             return Finding(None, f"no list of models: {failed}")
         entry = next((m for m in models if m.get("id") == self.spec.model), models[0] if len(models) == 1 else {})
         for name in _LENGTHS:
@@ -113,7 +115,7 @@ class Questions:
         ids = encoder.prompt(TRICKY)
         reply = await post("/completions", self.body(prompt=ids, max_tokens=1))
         choices(reply, 1)
-        counted = spent(reply).prompt_tokens
+        counted = proof.counted(reply)
         if counted and counted != len(ids):
             return Finding(False, f"{len(ids)} token ids were counted as {counted} tokens")
         return Finding(True, f"{counted} of {len(ids)} counted" if counted else "taken; the server does not count them")
@@ -125,7 +127,7 @@ class Questions:
 
     async def _same_tokens(self, post: Post, encoder: Encoder) -> Finding:
         reply = await post("/completions", self.body(prompt=TRICKY, max_tokens=1))
-        counted = spent(reply).prompt_tokens
+        counted = proof.counted(reply)
         bare, ours = len(encoder.tokenizer.encode(TRICKY, add_special_tokens=False)), len(encoder.encode(TRICKY))
         how = f"a text has {ours} tokens here and {counted or 'an unknown number of'} there"
         # Whether a BOS is added is a setting of the server, and no other tokenizer.
@@ -155,7 +157,7 @@ class Questions:
             path = "/chat/completions"
         reply = await post(path, self.body(max_tokens=1, **fields))
         choice = choices(reply, 1)[0]
-        if spent(reply).reasoning_tokens or _thinks(choice):
+        if _thinks(reply, choice):
             return Finding(0, "the model thinks first: they would be of its reasoning, not of its answer")
         alternatives = next_tokens(choice)
         values = list(alternatives.by_text.values())
@@ -294,9 +296,10 @@ def _short(*messages: Message) -> Request:
     return Request("generate_until", messages, generation={"max_gen_toks": _FEW})
 
 
-def _thinks(choice: Mapping[str, Any]) -> bool:
-    message = choice.get("message")
-    return isinstance(message, Mapping) and bool(message.get("reasoning_content") or message.get("reasoning"))
+def _thinks(reply: Mapping[str, Any], choice: Mapping[str, Any]) -> bool:
+    cost, message = spent(reply), choice.get("message")
+    apart = isinstance(message, Mapping) and bool(message.get("reasoning_content") or message.get("reasoning"))
+    return apart or bool(cost and cost.reasoning_tokens)
 
 
 def _is_about_length(failed: Failed) -> bool:

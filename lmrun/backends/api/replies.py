@@ -55,11 +55,9 @@ def _raise_error(part: Mapping[str, Any]) -> None:
         raise Malformed(f"an error in place of an answer: {str(message)[:500]}")
 
 
-def spent(reply: Mapping[str, Any]) -> Spent | None:
-    """What a reply cost; None where the server does not say."""
-    usage = reply.get("usage")
-    if not isinstance(usage, Mapping):
-        return None
+def spent(reply: Mapping[str, Any]) -> Spent:
+    """What a reply cost; zeros where the server does not say."""
+    usage = reply.get("usage") or {}
     prompt = usage.get("prompt_tokens_details") or {}
     completion = usage.get("completion_tokens_details") or {}
     return Spent(
@@ -97,8 +95,6 @@ def divide(reply: Mapping[str, Any], prompt_tokens: Sequence[int]) -> list[Mappi
     """
     placed = choices(reply, len(prompt_tokens))
     whole = spent(reply)
-    if whole is None:
-        return [{"choices": [choice]} for choice in placed]
     answers = [len(str(choice.get("text") or "").encode("utf-8", "surrogatepass")) for choice in placed]
     parts = zip(
         placed,
@@ -120,8 +116,6 @@ def _usage(part: Spent) -> dict[str, Any]:
     }
 
 
-def divide_cost(cost: Spent | None, count: int) -> list[Spent] | list[None]:
+def divide_cost(cost: Spent, count: int) -> list[Spent]:
     """What one call cost, for each of the requests that it answers."""
-    if cost is None:
-        return [None] * count
     return [Spent(*parts) for parts in zip(*(share(total, [1] * count) for total in cost), strict=True)]

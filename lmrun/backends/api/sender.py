@@ -22,8 +22,8 @@ MOST_REPAIRS = 6
 """Parameters of one request that the dialect may repair, one after the other."""
 PROBES_FIRST = -1
 """Rank of what is asked to find out what the server can do."""
-PROBE_CONNECTIONS = 3
-"""Tries to reach a server at all, before the first request."""
+PROBES_STRANGE = 3
+"""Tries to reach a server that speaks the protocol, before the first request: an address may be wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Sender:
         self._options = options
 
     async def ask(
-        self, call: Call, read: Callable[[Mapping[str, Any]], T], rank: int, connections: int | None = None
+        self, call: Call, read: Callable[[Mapping[str, Any]], T], rank: int, strange: int | None = None
     ) -> Answer[T]:
         """Send a call for which the caller has been admitted, and read the reply. Raises :class:`Failed`."""
         try:
@@ -87,20 +87,8 @@ class Sender:
                 with self._rest(last.kind):
                     await asyncio.sleep(seconds)
 
-        answer, attempts = await again(first, attempt, Course(self._options.retry, connections), sleep)
+        answer, attempts = await again(first, attempt, Course(self._options.retry, strange), sleep)
         return Answer(answer.value, answer.notes, attempts)
-
-    async def get(self, path: str) -> Any:
-        """A page of the server; see :class:`~lmrun.backends.api.call.Post`."""
-        return await self._transport.get(path)
-
-    async def __call__(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Send one body ahead of all others; see :class:`~lmrun.backends.api.call.Post`."""
-        call = Call(path, body, (0,), lambda reply: (), prompt_tokens=len(encode(body)) // 4, new_tokens=0)
-        await self.gate.enter(PROBES_FIRST)
-        answer = await self.ask(call, lambda reply: reply, PROBES_FIRST, PROBE_CONNECTIONS)
-        self.gate.on_open()
-        return answer.value
 
     async def _try(self, call: Call, read: Callable[[Mapping[str, Any]], T], rank: int) -> Answer[T]:
         body: Mapping[str, Any] = self.dialect.apply(call.body)
@@ -114,8 +102,12 @@ class Sender:
                     raise
             body = repaired
             await self.gate.enter(rank)
+<<<<<<< HEAD
         changed = body is not call.body and body != call.body
         return Answer(read_reply(read, reply), self.dialect.notes(call.body, body) if changed else {})
+=======
+        return Answer(read_reply(read, reply), {} if body == call.body else self.dialect.notes(call.body, body))
+>>>>>>> api
 
     def _repaired(self, failed: Failed, call: Call, sent: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The body to send in place of one that was refused; None: there is none."""
@@ -163,6 +155,27 @@ class Sender:
 
     def _rest(self, kind: str) -> _Rest:
         return _Rest(self, kind)
+
+
+class Poster:
+    """How a probe asks: ahead of all others. A :class:`~lmrun.backends.api.call.Post`."""
+
+    def __init__(self, sender: Sender, transport: Transport) -> None:
+        self.dialect = sender.dialect
+        self._sender, self._transport = sender, transport
+
+    async def get(self, path: str) -> Any:
+        """A page of the server."""
+        return await self._transport.get(path)
+
+    async def __call__(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The reply to one body."""
+        call = Call(path, body, (0,), lambda reply: (), prompt_tokens=len(encode(body)) // 4, new_tokens=0)
+        gate = self._sender.gate
+        await gate.enter(PROBES_FIRST)
+        answer = await self._sender.ask(call, lambda reply: reply, PROBES_FIRST, PROBES_STRANGE)
+        gate.on_open()
+        return answer.value
 
 
 class _Rest:

@@ -1,4 +1,4 @@
-"""The smallest wire and dialect that there can be, and a way to send through them."""
+"""The smallest wire that there can be, and a way to send through it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lmrun.backends.api.call import Asked, Call, Malformed, Post
+from lmrun.backends.api.dialect import Dialect
 from lmrun.backends.api.gate import Gate
 from lmrun.backends.api.limits import Limits
 from lmrun.backends.api.loop import LoopThread
 from lmrun.backends.api.options import ApiOptions
 from lmrun.backends.api.pump import Pump
-from lmrun.backends.api.sender import Sender
+from lmrun.backends.api.sender import Poster, Sender
 from lmrun.backends.api.transport import Address, Transport
 from lmrun.backends.base import Capability, Needs
 from lmrun.backends.tokenize import Unanswerable
@@ -78,31 +79,6 @@ def read(reply: Mapping[str, Any]) -> list[Response]:
     return [Response(text=choice["text"], logprob=-1.0, finish_reason="stop") for choice in choices]
 
 
-class PlainDialect:
-    """Renames parameters that a server refuses, once it has said so."""
-
-    def __init__(self, known: Mapping[str, str] | None = None) -> None:
-        self.renamed: dict[str, str] = {}
-        self._known = dict(known or {})
-        self.repairs = 0
-
-    def apply(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        if not self.renamed:
-            return body
-        return {self.renamed.get(name, name): value for name, value in body.items()}
-
-    def repair(self, status: int, reply: Any, body: Mapping[str, Any]) -> str | None:
-        for name, other in self._known.items():
-            if name in body and name in str(reply):
-                self.renamed[name] = other
-                self.repairs += 1
-                return f"{name} → {other}"
-        return None
-
-    def notes(self) -> Mapping[str, Any]:
-        return {"repaired": [f"{a} → {b}" for a, b in self.renamed.items()]}
-
-
 @dataclass
 class Rig:
     """A sender with its parts at hand."""
@@ -110,7 +86,7 @@ class Rig:
     pump: Pump
     sender: Sender
     thread: LoopThread
-    dialect: PlainDialect
+    post: Poster
 
     @property
     def limits(self) -> Limits:
@@ -121,20 +97,22 @@ class Rig:
 
 
 @contextmanager
-def rig(base_url: str, dialect: PlainDialect | None = None, **options: Any) -> Iterator[Rig]:
+def rig(base_url: str, **options: Any) -> Iterator[Rig]:
     """Everything but the backend, and closed afterwards."""
     settings = ApiOptions(**options)
-    dialect = dialect or PlainDialect()
     thread = LoopThread("test")
 
     async def build() -> tuple[Transport, Sender]:
         address = Address(base_url, {"Authorization": f"Bearer {KEY}"}, settings.query, (KEY,))
         transport = Transport(address, settings.timeout)
+        dialect = Dialect.of(base_url, "tiny", "openai-completions", settings.dialect)
         return transport, Sender(transport, Gate(Limits(settings), asyncio.get_running_loop()), dialect, settings)
 
     transport, sender = thread.run(build())
     try:
-        yield Rig(Pump(PlainWire(settings.batch_prompts), settings, sender, thread), sender, thread, dialect)
+        yield Rig(
+            Pump(PlainWire(settings.batch_prompts), settings, sender, thread), sender, thread, Poster(sender, transport)
+        )
     finally:
         sender.gate.close()
         thread.run(transport.close())

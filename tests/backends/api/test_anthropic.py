@@ -10,10 +10,14 @@ import pytest
 
 from lmrun.backends.api.anthropic import AnthropicWire
 from lmrun.backends.api.call import Asked, Call, Malformed, Ready
+from lmrun.backends.api.dialect import Dialect, Rules
 from lmrun.backends.api.options import ApiOptions
-from lmrun.backends.base import ModelSpec, Needs
+from lmrun.backends.base import ModelSpec, Needs, StreamingBackend
+from lmrun.backends.registry import backend_class
 from lmrun.errors import BackendError
 from lmrun.requests import Context, Message, Request, RequestKind, Response
+from lmrun.testing.script import Fault, Script
+from lmrun.testing.server import ScriptedServer
 
 
 def wire(**options: Any) -> AnthropicWire:
@@ -200,7 +204,8 @@ def test_tokens_of_the_cache_are_prompt_tokens_too() -> None:
 
 def test_an_empty_answer_is_an_answer_but_no_content_is_not() -> None:
     call = ask("a")
-    assert answer(call).text == ""  # documented: the model may end its turn at once
+    empty = answer(call)  # documented: the model may end its turn at once
+    assert (empty.text, empty.notes) == ("", {"no_answer": "end_turn"})
     for broken in ({**reply(), "content": None}, {**reply(), "stop_reason": None}, {"type": "message"}):
         with pytest.raises(Malformed):
             call.read(broken)
@@ -211,14 +216,22 @@ def test_an_empty_answer_is_an_answer_but_no_content_is_not() -> None:
 # -- what is refused ---------------------------------------------------------------------------------------------------
 
 
-async def never(path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-    raise AssertionError("nothing is to be sent")
+class Never:
+    """Sends nothing."""
+
+    dialect = Dialect(Rules())
+
+    async def get(self, path: str) -> Any:
+        raise AssertionError("nothing is to be sent")
+
+    async def __call__(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        raise AssertionError("nothing is to be sent")
 
 
 @pytest.mark.parametrize("kind", ["loglikelihood", "loglikelihood_rolling"])
 def test_scores_are_refused_with_alternatives(kind: RequestKind) -> None:
     with pytest.raises(BackendError, match=f"{kind} requests cannot be answered") as caught:
-        asyncio.run(wire().check(Needs(frozenset({kind})), never))
+        asyncio.run(wire().check(Needs(frozenset({kind})), Never()))
     assert caught.value.hint
     assert all(other in caught.value.hint for other in ("generative", "openai-completions", "hf"))
 
@@ -226,4 +239,70 @@ def test_scores_are_refused_with_alternatives(kind: RequestKind) -> None:
 def test_a_prefill_is_refused_where_the_model_thinks() -> None:
     thinking = wire(extra_body={"thinking": {"type": "adaptive"}})
     with pytest.raises(BackendError, match="thinks first"):
-        asyncio.run(thinking.check(Needs(frozenset({"generate_until"}), prefill=True), never))
+        asyncio.run(thinking.check(Needs(frozenset({"generate_until"}), prefill=True), Never()))
+
+
+# -- over HTTP ---------------------------------------------------------------------------------------------------------
+
+
+def over_http(server: ScriptedServer, *requests: Request, needs: Needs | None = None, **options: Any) -> list[Response]:
+    """Answers of a server, which is looked at first as in a run."""
+    spec = ModelSpec("claude", "anthropic", server.script.model, {"base_url": server.base_url, **options})
+    backend = backend_class("anthropic")(spec)
+    assert isinstance(backend, StreamingBackend)
+    backend.load()
+    try:
+        backend.check(needs or Needs(frozenset({"generate_until"}), messages=True))
+        found = {position: response for chunk in backend.run(requests) for position, response in chunk}
+    finally:
+        backend.close()
+    return [found[i] for i in range(len(requests))]
+
+
+def chat(*turns: str, **generation: Any) -> Request:
+    messages = [Message("system", "Be brief.")]
+    messages += [Message("assistant" if i % 2 else "user", turn) for i, turn in enumerate(turns)]
+    return Request("generate_until", tuple(messages), generation={"max_gen_toks": 16, **generation})
+
+
+def test_a_server_takes_what_is_sent() -> None:
+    with ScriptedServer(Script(replies={"6*7": " 42\n\nQ: and 7*8?"})) as server:
+        few_shot, prefilled, drawn = over_http(
+            server,
+            chat("1+1?", "2", "6*7?", until=["Q:", "\n"]),
+            chat("6*7?", "The answer is ", until=["\n\n"]),
+            chat("6*7?", temperature=0.5, top_p=0.9, top_k=5),
+            needs=Needs(frozenset({"generate_until"}), messages=True, prefill=True, sampled=True, most_stops=2),
+        )
+    assert (few_shot.text, few_shot.finish_reason) == (" 42", "stop")
+    assert prefilled.text == "42"
+    assert few_shot.prompt_tokens and few_shot.completion_tokens
+    assert drawn.error is None
+
+
+def test_thinking_over_http() -> None:
+    thinking = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
+    with ScriptedServer(Script(replies={"6*7": "42"})) as server:
+        (response,) = over_http(server, chat("6*7?", max_gen_toks=2048), extra_body=thinking)
+    assert response.text == "42"
+    assert response.reasoning
+    assert response.error is None
+
+
+def test_a_failing_server_is_asked_again_and_a_refusal_is_final() -> None:
+    faults = [Fault("status", status=529, tries=1, when="6*7"), Fault("refusal", when="forbidden")]
+    with ScriptedServer(Script(faults=faults)) as server:
+        overloaded, refused = over_http(server, chat("6*7?"), chat("something forbidden"))
+    assert overloaded.error is None and overloaded.attempts == 2
+    assert refused.error is None and refused.finish_reason == "refusal"
+
+
+def test_a_wrong_key_stops_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_KEY", "sk-ant-wrong")
+    with ScriptedServer(Script(api_key="sk-ant-right")) as server:
+        with pytest.raises(BackendError) as caught:
+            over_http(server, chat("hi"), api_key_env="SOME_KEY")
+        assert "sk-ant-wrong" not in f"{caught.value} {caught.value.hint}"
+        monkeypatch.setenv("SOME_KEY", "sk-ant-right")
+        (response,) = over_http(server, chat("hi"), api_key_env="SOME_KEY")
+        assert response.error is None

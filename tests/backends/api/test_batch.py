@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def plain(responses: dict[int, Response]) -> list[Response]:
 
 
 def submissions(server: ScriptedServer, name: str) -> int:
-    return sum(seen.method == "POST" and seen.path == SUBMIT.get(name, "/v1/batches") for seen in server.seen)
+    return sum(seen.body is not None and seen.path == SUBMIT.get(name, "/v1/batches") for seen in server.seen)
 
 
 def left(tmp_path: Path) -> list[str]:
@@ -89,8 +89,9 @@ def interrupted_at_the_provider(backend: StreamingBackend, requests: Sequence[Re
     """Submit, and go away while the batch is in progress."""
     slowly(server)
     stream = backend.stream(iter(enumerate(requests)))
-    while not backend.usage().facts["at_provider"]:
+    while not backend.usage().facts.get("at_provider"):
         assert next(stream) == []
+    assert isinstance(stream, Generator)
     with pytest.raises(KeyboardInterrupt, match="stay at the provider"):
         stream.throw(KeyboardInterrupt())
     quickly(server)
@@ -141,7 +142,7 @@ def test_no_file_is_larger_than_the_provider_allows(make: Make, monkeypatch: pyt
     monkeypatch.setattr(providers.AnthropicBatches, "most_bytes", 2_000)
     with ScriptedServer() as server:
         assert len(answers(make(server, "anthropic"), prompts("anthropic", 25))) == 25
-        sizes = [len(json.dumps(seen.body)) for seen in server.seen if seen.method == "POST"]
+        sizes = [len(json.dumps(seen.body)) for seen in server.seen if seen.body is not None]
     assert len(sizes) > 1
     assert max(sizes) <= 2_200  # written with spaces here
 
@@ -151,7 +152,7 @@ def test_repeats_are_drawn_apart_and_equal_requests_are_sent_once(make: Make) ->
     drawn = [dataclasses.replace(one, generation={"temperature": 1.0}, sample_index=i) for i in range(3)]
     with ScriptedServer() as server:
         found = answers(make(server, "anthropic"), [one, one, *drawn])
-        (batch,) = [seen.body for seen in server.seen if seen.method == "POST"]
+        (batch,) = [seen.body for seen in server.seen if seen.body is not None]
     assert len(found) == 5
     assert len(batch["requests"]) == 4
     assert found[0] == found[1]
@@ -231,6 +232,15 @@ def test_a_batch_refused_for_good_stops_the_model(make: Make, tmp_path: Path) ->
     assert left(tmp_path) == []
 
 
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_server_without_batches_says_so(name: str, make: Make, tmp_path: Path) -> None:
+    faults = [Fault("status", path=SUBMIT.get(name, "/v1/files"), status=404)]
+    with ScriptedServer(Script(faults=faults)) as server, pytest.raises(BackendError, match="no batch API") as caught:
+        answers(make(server, name), prompts(name, 2))
+    assert caught.value.hint == 'use mode = "live"'
+    assert left(tmp_path) == []
+
+
 def test_batches_need_a_run(make: Make) -> None:
     with ScriptedServer() as server:
         spec = ModelSpec("m", "anthropic", server.script.model, {"base_url": server.base_url, "mode": "batch"})
@@ -258,6 +268,19 @@ def test_what_is_at_the_provider_is_not_submitted_again(name: str, make: Make, t
 
 
 @pytest.mark.parametrize("name", BACKENDS)
+def test_answers_that_nobody_asks_for_yet_are_kept(name: str, make: Make, tmp_path: Path) -> None:
+    """A budget hands requests over in portions, each in a stream of its own."""
+    requests = prompts(name, 9)
+    with ScriptedServer() as server:
+        interrupted_at_the_provider(make(server, name), requests, server)
+        backend = make(server, name)
+        portions = [answers(backend, requests[start : start + 3]) for start in (0, 3, 6)]
+        assert [len(portion) for portion in portions] == [3, 3, 3]
+        assert submissions(server, name) == 1
+    assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", BACKENDS)
 def test_a_submission_whose_answer_was_lost_is_found_again(name: str, make: Make, tmp_path: Path) -> None:
     requests = prompts(name, 12)
     with ScriptedServer() as server:
@@ -270,7 +293,7 @@ def test_a_submission_whose_answer_was_lost_is_found_again(name: str, make: Make
 
 @pytest.mark.parametrize("name", BACKENDS)
 def test_an_answer_that_is_cut_off_does_not_submit_twice(name: str, make: Make) -> None:
-    faults = [Fault("cut_off", path=SUBMIT.get(name, "/v1/batches"), attempts=1)]
+    faults = [Fault("cut_off", path=SUBMIT.get(name, "/v1/batches"), tries=1)]
     with ScriptedServer(Script(faults=faults)) as server:
         assert len(answers(make(server, name), prompts(name, 4))) == 4
         assert submissions(server, name) == 1
@@ -307,7 +330,7 @@ def test_kill_between_submission_and_answers(name: str, make: Make, tmp_path: Pa
         slowly(server)
         process = subprocess.Popen([sys.executable, "-m", __spec__.name, name, server.base_url, str(tmp_path)])
         try:
-            while not any("batch" in seen.path and seen.method == "GET" for seen in server.seen):
+            while not any("batch" in seen.path and seen.body is None for seen in server.seen):
                 assert process.poll() is None
                 time.sleep(0.01)
             os.kill(process.pid, signal.SIGKILL)

@@ -12,6 +12,7 @@ from lmrun.backends.base import ModelSpec
 from lmrun.requests import Message, Request, Response
 from lmrun.testing.script import Fault, Script
 from lmrun.testing.server import ScriptedServer
+from lmrun.testing.serving import Server
 from tests.backends.api.asking import about, completions_wire, engine, tokenizer, truth
 
 GENERATION = {"max_gen_toks": 8, "until": ["."]}
@@ -24,12 +25,12 @@ COMPLETIONS = [
 
 
 @pytest.fixture
-def server() -> Iterator[ScriptedServer]:
+def server() -> Iterator[Server]:
     with ScriptedServer(Script(faults=[Fault("wrong_order"), Fault("status", share=0.1, status=503)])) as running:
         yield running
 
 
-def answers(factory: Any, server: ScriptedServer, requests: list[Request], **options: Any) -> list[Response]:
+def answers(factory: Any, server: Server, requests: list[Request], **options: Any) -> list[Response]:
     retry = {"retry": {"attempts": 20, "max_wait": 0.01}}
     spec = ModelSpec("m", "api", "tiny", {"base_url": server.base_url, **retry, **options})
     backend = factory(spec)
@@ -42,8 +43,16 @@ def answers(factory: Any, server: ScriptedServer, requests: list[Request], **opt
 
 
 @pytest.mark.parametrize("batch", [1, 8])
-def test_completions(server: ScriptedServer, batch: int) -> None:
-    found = answers(completions_backend, server, COMPLETIONS, tokenizer=tokenizer(), max_length=24, batch_prompts=batch)
+def test_completions(server: Server, batch: int) -> None:
+    found = answers(
+        completions_backend,
+        server,
+        COMPLETIONS,
+        tokenizer=tokenizer(),
+        prompts="tokens",
+        max_length=24,
+        batch_prompts=batch,
+    )
     ids = engine().tokens.encode("The answer is Paris")
     assert found[0].logprob == about(truth(ids, 3)[0])
     assert found[3].error is not None
@@ -59,12 +68,12 @@ def test_completions(server: ScriptedServer, batch: int) -> None:
     assert found[25].logprob == 0.0
 
 
-def test_batches_change_nothing(server: ScriptedServer) -> None:
+def test_batches_change_nothing(server: Server) -> None:
     alone, together = (answers(completions_backend, server, COMPLETIONS[4:24], batch_prompts=batch) for batch in (1, 8))
     assert [(r.text, r.finish_reason) for r in alone] == [(r.text, r.finish_reason) for r in together]
 
 
-def test_chat(server: ScriptedServer) -> None:
+def test_chat(server: Server) -> None:
     chats = [Request("generate_until", (Message("user", f"{i}?"),), generation=GENERATION) for i in range(20)]
     found = answers(chat_backend, server, [*chats, Request("loglikelihood", "Yes?", " no such choice")])
     assert all(r.text is not None and r.error is None for r in found[:20])

@@ -61,6 +61,8 @@ class _Watched:
     interval: float
     due: float = 0.0
     done: int = 0
+    wanted: bool = True
+    """Requests of this stream are in it. Others are left alone: their time may come in another stream."""
 
 
 class BatchPump:
@@ -103,7 +105,7 @@ class BatchPump:
         try:
             yield from self._adopt()
             yield from self._send(requests)
-            while self._watched or self._ready:
+            while self._ready or any(watched.wanted for watched in self._watched.values()):
                 yield from self._step()
         except KeyboardInterrupt:
             self._let_arrive()
@@ -131,7 +133,7 @@ class BatchPump:
                     self._folder.remove(batch)
                     continue
                 self._folder.save(batch)
-            self._watched[batch.name] = _Watched(batch, FIRST_POLL)
+            self._watched[batch.name] = _Watched(batch, FIRST_POLL, wanted=False)
             self._where.update(dict.fromkeys(batch.custom_ids, batch))
             _log.info("batch found again", extra={"fields": {"batch": batch.id, "requests": len(batch.custom_ids)}})
 
@@ -164,7 +166,10 @@ class BatchPump:
         custom_id = _custom_id(call, [self._samples.get(position, 0) for position in call.owners])
         waiting = self._waiting.setdefault(custom_id, _Waiting())
         waiting.items.append(item._replace(call=replace(call, body={})))
-        if len(waiting.items) == 1 and custom_id not in self._where:
+        batch = self._where.get(custom_id)
+        if batch and batch.name in self._watched:
+            self._watched[batch.name].wanted = True
+        elif not batch and len(waiting.items) == 1:
             self._write(custom_id, call.path, call.body)
 
     def _write(self, custom_id: str, path: str, body: Mapping[str, Any]) -> None:
@@ -201,6 +206,8 @@ class BatchPump:
         except Failed as failed:
             if not failed.retryable:
                 self._folder.remove(batch)
+            if failed.kind == "not_found":
+                raise BackendError(f"there is no batch API here: {failed}", hint='use mode = "live"') from failed
             raise
         self._folder.save(batch)
         self._watched[batch.name] = _Watched(batch, FIRST_POLL, time.monotonic() + FIRST_POLL)
@@ -217,12 +224,13 @@ class BatchPump:
             self._submitting = False
             self._ready.popleft()
             return
-        next_one = min(self._watched.values(), key=lambda watched: watched.due, default=None)
+        wanted = (watched for watched in self._watched.values() if watched.wanted)
+        next_one = min(wanted, key=lambda watched: watched.due, default=None)
         due = min(next_one.due if next_one else now + LAST_HOLD, self._hold if self._ready else now + LAST_HOLD)
         if due > now:
             self._show()
             yield []
-            time.sleep(min(IDLE, due - now))
+            time.sleep(min(IDLE / 2, due - now))
         elif next_one:
             yield from self._look_at(next_one)
 
@@ -275,8 +283,13 @@ class BatchPump:
         if chunk:
             yield chunk
         self._finish_draft()
-        del self._watched[batch.name]
-        self._folder.remove(batch)
+        batch.custom_ids = [custom_id for custom_id in batch.custom_ids if self._where.get(custom_id) is batch]
+        if batch.custom_ids:
+            self._folder.save(batch)
+            self._watched[batch.name].wanted = False
+        else:
+            del self._watched[batch.name]
+            self._folder.remove(batch)
 
     def _download(self, batch: Batch, progress: Progress) -> Iterator[Chunk]:
         file = self._folder.results(batch.name)
@@ -383,7 +396,7 @@ class BatchPump:
         """The result of a coroutine, with empty chunks while it takes its time."""
         future = asyncio.run_coroutine_threadsafe(coroutine, self._thread.loop)
         self._pending = future
-        while not wait([future], IDLE).done:
+        while not wait([future], IDLE / 2).done:
             yield []
         self._pending = None
         return future.result()
