@@ -49,16 +49,11 @@ class Feed:
             generates = group[0].request.kind == "generate_until"
             try:
                 for call in self._wire.calls(group):
-<<<<<<< HEAD
-                    yield (call.position, call.response) if isinstance(call, Ready) else Item(rank, call, generates)
-                    rank += 1
-=======
                     if isinstance(call, Ready):
                         yield call
                     else:
                         yield Item(rank, call, generates)
                         rank += 1
->>>>>>> api
             except Unanswerable as error:
                 yield from (unasked(asked, error) for asked in group)
 

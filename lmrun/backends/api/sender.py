@@ -102,12 +102,7 @@ class Sender:
                     raise
             body = repaired
             await self.gate.enter(rank)
-<<<<<<< HEAD
-        changed = body is not call.body and body != call.body
-        return Answer(read_reply(read, reply), self.dialect.notes(call.body, body) if changed else {})
-=======
         return Answer(read_reply(read, reply), {} if body == call.body else self.dialect.notes(call.body, body))
->>>>>>> api
 
     def _repaired(self, failed: Failed, call: Call, sent: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The body to send in place of one that was refused; None: there is none."""
