@@ -9,6 +9,7 @@
     ├── RunError            (2)    a run that was named does not exist or cannot be read
     ├── StoreError          (3)    the cache or the run store cannot be used where it is
     └── BackendError        (3)    a backend or a model could not start
+        └── ModelError             this very model cannot be asked at all: its key, its name, its address
 
 Each carries a ``hint``: what the user can do next. The command line prints message, places and hint, and never a
 traceback for one of these.
@@ -104,6 +105,10 @@ class BackendError(LmrunError):
     """A backend or a model could not start."""
 
     exit_code = ExitCode.BACKEND_FAILED
+
+
+class ModelError(BackendError):
+    """This very model cannot be asked at all, whatever is asked: its key, its name or its address is wrong."""
 
 
 def did_you_mean(name: object, known: Iterable[str], cutoff: float = 0.6) -> str | None:

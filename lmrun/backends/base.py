@@ -65,6 +65,8 @@ class Needs:
     """Stop strings of one request, at most."""
     phrases: bool = False
     """Some continuations that are scored have several words, and so more than one token."""
+    longest: int = 0
+    """Characters of the longest continuation that is scored, without the white space around it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,7 @@ class StreamingBackend(Backend, Protocol):
 
         Raises:
             BackendError: it cannot, with the alternatives as a hint. The job is refused, others go on.
+            ModelError: it can be asked nothing at all. All jobs of the model fail.
         """
         ...
 

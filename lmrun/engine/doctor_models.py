@@ -65,12 +65,14 @@ def _needs(job: PlannedJob) -> Needs:
 
 def _shape(requests: Sequence[Request]) -> Shape:
     chats = [request.context for request in requests if not isinstance(request.context, str)]
+    scored = [request.continuation.strip(" ") for request in requests if request.kind == "loglikelihood"]
     return Shape(
         kinds=frozenset(request.kind for request in requests),
         messages=bool(chats),
         text=len(chats) < len(requests),
         prefill=any(chat and chat[-1].role == "assistant" for chat in chats),
-        phrases=any(r.kind == "loglikelihood" and " " in r.continuation.strip(" ") for r in requests),
+        phrases=any(" " in continuation for continuation in scored),
+        longest=max(map(len, scored), default=0),
         generations=[dict(request.generation) for request in requests],
     )
 

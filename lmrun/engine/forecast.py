@@ -110,7 +110,7 @@ def _error(model: PlannedModel) -> str | None:
 
 def _counter(model: PlannedModel) -> tuple[str, Callable[[Request], int]]:
     if model.identity is not None:
-        backend = model.make()
+        backend = model.make(None)
         try:
             exact = backend.counter() if isinstance(backend, Counting) else None
         except BackendError:

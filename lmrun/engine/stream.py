@@ -13,7 +13,7 @@ from lmrun.engine.budget import BudgetSpent
 from lmrun.engine.estimate import upper_bound
 from lmrun.engine.jobs import Job, JobEnds
 from lmrun.engine.signals import interrupts, throw_into
-from lmrun.errors import BackendError
+from lmrun.errors import BackendError, ModelError
 from lmrun.requests import Request
 from lmrun.store.queue import Queue, Shape, Ticket
 
@@ -38,6 +38,7 @@ def needs_of_shape(shape: Shape) -> Needs:
         prefill=shape.prefill,
         sampled=any(generation.sample for generation in wanted),
         phrases=shape.phrases,
+        longest=shape.longest,
         most_stops=max((len(generation.until) for generation in wanted), default=0),
     )
 
@@ -99,6 +100,8 @@ class ModelStream:
                 if backend:
                     backend.check(needs)
                 accepted.append(job)
+            except ModelError:
+                raise
             except BackendError as error:
                 refused = True
                 self.ends.fail(job, error)

@@ -74,6 +74,8 @@ class Shape:
     prefill: bool
     phrases: bool
     """Some continuation that is scored has several words."""
+    longest: int
+    """Characters of the longest continuation that is scored, without the white space around it."""
     generations: Sequence[dict[str, Any]]
 
 
@@ -126,15 +128,18 @@ class Queue:
                 (job_id,),
             ).fetchone()
         )
-        phrases = self._db.execute(
-            f"SELECT 1 {of_job} AND r.kind = 'loglikelihood' AND trim(r.continuation) LIKE '% %' LIMIT 1", (job_id,)
+        phrases, longest = self._db.execute(
+            f"""SELECT max(trim(r.continuation) LIKE '% %'), max(length(trim(r.continuation))) {of_job}
+                AND r.kind = 'loglikelihood'""",
+            (job_id,),
         ).fetchone()
         return Shape(
             kinds=frozenset(row["kind"] for row in rows),
             messages=any(row["is_chat"] for row in rows),
             text=any(not row["is_chat"] and row["kind"] != "loglikelihood_rolling" for row in rows),
             prefill=bool(prefill),
-            phrases=phrases is not None,
+            phrases=bool(phrases),
+            longest=longest or 0,
             generations=[json_value(text) for text in {r["generation"] for r in rows if r["kind"] == "generate_until"}],
         )
 

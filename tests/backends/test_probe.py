@@ -15,13 +15,14 @@ from lmrun.backends.api.backend import ApiBackend
 from lmrun.backends.api.found import Found
 from lmrun.backends.base import ModelSpec, Needs, StreamingBackend
 from lmrun.backends.registry import backend_class
-from lmrun.errors import BackendError
+from lmrun.errors import BackendError, ModelError
 from lmrun.testing.script import Fault, Script
 from lmrun.testing.server import ScriptedServer
 from lmrun.testing.serving import Reply
 
 SCORED = Needs(frozenset({"loglikelihood"}), text=True)
-PHRASES = Needs(frozenset({"loglikelihood"}), text=True, phrases=True)
+WORDS = Needs(frozenset({"loglikelihood"}), text=True, longest=5)
+PHRASES = Needs(frozenset({"loglikelihood"}), text=True, phrases=True, longest=12)
 ROLLING = Needs(frozenset({"loglikelihood_rolling"}), text=True)
 WRITTEN = Needs(frozenset({"generate_until"}), messages=True)
 Edit = Callable[[dict[str, Any], dict[str, Any]], None]
@@ -76,8 +77,10 @@ def test_a_right_server_by_text() -> None:
         assert found.echo is True
         assert posts(server) == 4
         backend.check(SCORED)
-        backend.check(ROLLING)
         assert posts(server) == 4  # once per process
+        backend.check(ROLLING)
+        backend.check(ROLLING)
+        assert posts(server) == 5
 
 
 def test_a_right_server_by_tokens(tokenizer: str) -> None:
@@ -226,9 +229,29 @@ def test_choices_of_one_token_where_prompts_are_not_scored() -> None:
     with asked("openai-completions", Script(ignores=["echo"], max_logprobs=5)) as (backend, _, found):
         backend.check(SCORED)
         assert (found.echo, found.top_logprobs) == (False, 5)
-        for needs in (ROLLING, PHRASES):
+        for needs in (ROLLING, PHRASES, WORDS):
             with pytest.raises(BackendError, match="requests cannot be answered honestly"):
                 backend.check(needs)
+
+
+def test_a_word_is_taken_for_one_token_only_where_the_manifest_says_so() -> None:
+    with asked("openai-completions", Script(ignores=["echo"]), scoring="next_token") as (backend, _, _):
+        backend.check(WORDS)
+
+
+def test_messages_need_a_template() -> None:
+    with asked("openai-completions") as (backend, server, _):
+        with pytest.raises(BackendError, match="only through the chat template"):
+            backend.check(WRITTEN)
+        assert not server.seen
+
+
+def test_a_refused_key_is_no_matter_of_one_job() -> None:
+    with (
+        asked("openai-chat", Script(faults=[Fault("status", status=401)])) as (backend, _, _),
+        pytest.raises(ModelError),
+    ):
+        backend.check(WRITTEN)
 
 
 def test_token_ids_are_not_taken(tokenizer: str) -> None:

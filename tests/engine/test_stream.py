@@ -24,8 +24,9 @@ BOTH = '[[tasks]]\nname = ["colours", "speech"]\n'
 MIXED = BOTH + '[[tasks]]\nname = "colours"\nlimit = 4\nnum_fewshot = 0\nsystem_instruction = ""\n'
 
 
-def stream(world: World, **options: object) -> str:
-    return world.stub(streaming=True, **{"in_flight": 7, "chunk": 3, **options})
+def stream(world: World, name: str = "stub", **options: object) -> str:
+    options = {"streaming": True, "in_flight": 7, "chunk": 3, **options}
+    return world.stub(name, **options)
 
 
 def test_answers_of_all_jobs_are_those_of_a_backend_that_takes_one_job_at_a_time(world: World) -> None:
@@ -95,7 +96,7 @@ def test_needs_say_what_the_requests_of_a_job_ask(world: World, monkeypatch: pyt
     )
     assert complete(world.run(world.manifest(stream(world), tasks=tasks)))
     assert seen == [
-        Needs(frozenset({"loglikelihood"}), text=True),
+        Needs(frozenset({"loglikelihood"}), text=True, longest=5),
         Needs(frozenset({"generate_until"}), messages=True, prefill=True, sampled=True, most_stops=3),
     ]
 
@@ -119,7 +120,7 @@ def test_a_server_that_dies_fails_the_model_and_leaves_complete_jobs_their_score
 
 def test_memory_holds_only_what_is_handed_out(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     from lmrun.engine import stream as engine
-    from lmrun.store import queue
+    from lmrun.store import queue, rows
 
     pages: list[int] = []
     most = 0
@@ -130,7 +131,7 @@ def test_memory_holds_only_what_is_handed_out(world: World, monkeypatch: pytest.
         most = max(most, len(self.open))
         return whole(self, chunks)
 
-    made = queue.request_of
+    made = rows.request_of
 
     def count(*columns: object) -> Request:
         pages.append(1)
@@ -141,7 +142,7 @@ def test_memory_holds_only_what_is_handed_out(world: World, monkeypatch: pytest.
     docs = [{"question": f"colour {i}?", "answer": i % 3} for i in range(600)]
     (world.folder / "tasks" / "colours.jsonl").write_text("".join(json.dumps(doc) + "\n" for doc in docs))
     assert complete(world.run(world.manifest(stream(world), tasks=BOTH)))
-    assert len(pages) == 4 * 600, "each request is made once, when it is handed out"
+    assert len(pages) == 1 + 4 * 600, "each request is made once, when it is handed out; the first is also priced"
     assert most <= 7
 
 

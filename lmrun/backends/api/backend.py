@@ -24,7 +24,7 @@ from lmrun.backends.api.transport import Address, Transport, is_local
 from lmrun.backends.api.usage import usage
 from lmrun.backends.base import Capability, Chunk, ModelIdentity, ModelSpec, Needs, Usage
 from lmrun.backends.fingerprint import identity
-from lmrun.errors import BackendError
+from lmrun.errors import BackendError, ModelError
 from lmrun.requests import Request
 
 T = TypeVar("T")
@@ -187,13 +187,13 @@ class ApiBackend:
         self._thread.close()
         self._thread = self._transport = self._poster = self._sender = self._pump = None
 
-    def _error(self, failed: Failed) -> BackendError:
+    def _error(self, failed: Failed) -> ModelError:
         models: Sequence[str] = ()
         if failed.kind == "not_found" and self._thread and self._transport:
             models = self._thread.run(served_models(self._transport))
         name = self._options.api_key_env or self._wire.key_env
         message, hint = explained(failed, self._base_url, self._spec.model, name, bool(self._key), models)
-        return BackendError(f'model "{self._spec.name}": {message}', hint=hint)
+        return ModelError(f'model "{self._spec.name}": {message}', hint=hint)
 
 
 def _plain(value: Any) -> Any:

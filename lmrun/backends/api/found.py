@@ -21,6 +21,8 @@ class Found:
     """Context in tokens."""
     same_tokens: bool | None = None
     """The server cuts a text into the same tokens as the tokenizer of the manifest."""
+    rolling: bool | None = None
+    """A whole text that is sent as text is scored from its first token on."""
     prefill: bool | None = None
     """A chat that ends with the beginning of the answer is continued."""
     answers: bool | None = None

@@ -47,9 +47,11 @@ class Probe(Questions):
 
     async def _check(self, needs: Needs, post: Post) -> None:
         if self.spec.backend == "openai-completions":
+            if needs.messages:
+                self._check_template()
             await self._check_tokens(post)
         if scored := needs.kinds - {"generate_until"}:
-            await self._check_scoring(scored, needs.phrases, post)
+            await self._check_scoring(scored, self._one_token(needs), post)
         if "generate_until" in needs.kinds:
             await self.find_answers(post, needs)
         if needs.prefill and needs.messages and self.spec.backend != "openai-completions":
@@ -59,6 +61,13 @@ class Probe(Questions):
                     f"the beginning of an answer is not continued: {self.found.told['prefill']}",
                     "use a task without gen_prefix, or openai-completions with the model's tokenizer",
                 )
+
+    def _check_template(self) -> None:
+        if self.encoder is None or not self.encoder.has_chat_template():
+            raise self.refusal(
+                "messages can be sent to /completions only through the chat template of a tokenizer",
+                'name one (tokenizer, chat_template), use backend = "openai-chat", or apply_chat_template = false',
+            )
 
     async def _check_tokens(self, post: Post) -> None:
         if self.encoder is None:
@@ -77,11 +86,21 @@ class Probe(Questions):
                 "name the tokenizer of the model that is served, or leave `tokenizer` out to send text",
             )
 
-    async def _check_scoring(self, kinds: frozenset[RequestKind], phrases: bool, post: Post) -> None:
+    def _one_token(self, needs: Needs) -> bool:
+        """Whether the continuations may be single tokens; only a character surely is one.
+
+        A chat has no other way of scoring. Elsewhere a word may be several tokens, and its samples would be errors.
+        """
+        sure = self.spec.backend == "openai-completions" and self.options.scoring == "auto"
+        return needs.longest <= 1 if sure else not needs.phrases
+
+    async def _check_scoring(self, kinds: frozenset[RequestKind], one_token: bool, post: Post) -> None:
         tried: list[str] = []
-        for name, find in self._methods(one_token=not phrases and "loglikelihood_rolling" not in kinds).items():
+        for name, find in self._methods(one_token=one_token and "loglikelihood_rolling" not in kinds).items():
             await find(post)
             if getattr(self.found, name):
+                if "loglikelihood_rolling" in kinds and not self.as_tokens:
+                    await self.find_rolling(post)
                 return
             tried.append(f"{_NAMES[name]}: {self.found.told[name]}")
         what = " and ".join(sorted(kinds))

@@ -182,6 +182,19 @@ class Questions:
         }
         return Request("generate_until", context, generation=generation, seed=1 if needs.sampled else None)
 
+    async def find_rolling(self, post: Post) -> None:
+        """``rolling``: a text is scored without a tokenizer; refused where nothing stands before its first token."""
+        await self._once("rolling", lambda: self._rolling(post))
+
+    async def _rolling(self, post: Post) -> Finding:
+        response = await self._ask(post, Request("loglikelihood_rolling", continuation=LETTERS))
+        if response is not None and response.error:
+            raise self.refusal(
+                f"loglikelihood_rolling requests cannot be answered without a tokenizer: {response.error.message}",
+                "name the model's tokenizer, so that texts are sent as tokens",
+            )
+        return Finding(True, "a text is scored from its first token on")
+
     async def find_prefill(self, post: Post) -> None:
         """``prefill``: the alphabet goes on with B after an A."""
         await self._once("prefill", lambda: _unless_refused(self._prefill(post), False))
