@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
@@ -64,6 +65,25 @@ def context_from_json(value: str | list[dict[str, str]]) -> Context:
 def canonical_json(value: Any) -> str:
     """JSON with one spelling per value, for hashing."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def strict_json(value: Any, **options: Any) -> str:
+    """JSON that every reader takes: not-a-number and the infinities, for which JSON has no number, become texts.
+
+    ``options`` are those of :func:`json.dumps`; what JSON has no type for becomes its string.
+    """
+    try:
+        return json.dumps(value, allow_nan=False, default=str, **options)
+    except ValueError:
+        return json.dumps(_finite(value), allow_nan=False, default=str, **options)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def content_key(fingerprint: str, request: Request) -> str:

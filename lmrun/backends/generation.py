@@ -12,6 +12,12 @@ DEFAULT_MAX_TOKENS = 256
 _MAX_TOKENS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 ONLY_SAMPLED = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 """Parameters without a meaning where nothing is drawn."""
+PARAMETERS = frozenset(
+    "until max_gen_toks max_new_tokens max_tokens max_completion_tokens max_length temperature do_sample top_p top_k "
+    "min_p typical_p num_beams repetition_penalty presence_penalty frequency_penalty length_penalty early_stopping "
+    "no_repeat_ngram_size min_new_tokens seed use_cache".split()
+)
+"""Names that tasks use. Others go to the backend as well; one that is almost one of these is a slip of the pen."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Sequence
 
 from lmrun.display.format import count, dollars, duration, number, share, spending
@@ -11,6 +10,7 @@ from lmrun.display.table import Column, Style, Table
 from lmrun.engine.failures import LASTING
 from lmrun.engine.results import ResultRow, SubsetScore, job_flags, result_rows
 from lmrun.engine.usage import usage_as_json, usage_by_model
+from lmrun.requests import strict_json
 from lmrun.store.reader import RunReader
 from lmrun.store.records import JobView
 
@@ -191,7 +191,7 @@ def interrupted_words(reader: RunReader, again: str) -> str:
 def results_json(reader: RunReader, exit_code: int | None = None) -> str:
     """The whole outcome as one JSON line; ``exit_code`` is that of the batch, if it just ended."""
     rows = [dataclasses.asdict(row) for row in result_rows(reader)]
-    return json.dumps(
+    return strict_json(
         {
             "event": "done",
             "run": reader.run.id,
@@ -200,6 +200,5 @@ def results_json(reader: RunReader, exit_code: int | None = None) -> str:
             "status": reader.info().get("status"),
             "usage": {name: usage_as_json(usage) for name, usage in usage_by_model(reader).items()},
             "results": rows,
-        },
-        default=str,
+        }
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from lmrun.display.format import number, safe
-from lmrun.requests import context_as_json, response_as_json
+from lmrun.requests import context_as_json, response_as_json, strict_json
 from lmrun.store.records import Exchange, SampleDetail, ScoreRecord
 
 _SHORT = 1_200
@@ -19,7 +19,7 @@ _AROUND = 30
 def sample_as_json(detail: SampleDetail) -> str:
     """A sample as one JSON line."""
     row = detail.row
-    return json.dumps(
+    return strict_json(
         {
             "model": row.model,
             "task": row.label,

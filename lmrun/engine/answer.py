@@ -135,6 +135,5 @@ class Answerer:
         for job_id, n in counts.items():
             job = jobs[job_id]
             self.tracker.answered(job.model, job.label, n, failed[job_id])
-            self.log.write("debug", "answered", model=job.model, job=job.label, n=n, errors=failed[job_id])
         self.gauges.sample()
         self.tracker.spend(*self.budget.spent())

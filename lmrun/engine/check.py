@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lmrun.engine.inputs import Overrides, open_manifest, open_sources
-from lmrun.engine.plan import plan_jobs, plan_models
+from lmrun.engine.plan import PlannedJob, plan_jobs, plan_models, warnings_of
 from lmrun.errors import LmrunError, Problem
 
 
@@ -17,16 +19,16 @@ def check_manifest(name: str, overrides: Overrides) -> tuple[list[Problem], list
     except LmrunError as error:
         return _problems(error), []
     problems: list[Problem] = []
-    warnings: list[str] = []
+    jobs: Sequence[PlannedJob] = ()
     try:
         jobs, _ = plan_jobs(manifest.tasks, open_sources(manifest))
-        warnings = list(dict.fromkeys(text for job in jobs for text in job.warnings))
     except LmrunError as error:
         problems.extend(_problems(error))
-    for model in plan_models(manifest.models, manifest.data.offline):
+    models = plan_models(manifest.models, manifest.data.offline)
+    for model in models:
         if model.error:
             problems.extend(_problems(model.error))
-    return problems, warnings
+    return problems, warnings_of(jobs, models)
 
 
 def _problems(error: LmrunError) -> list[Problem]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lmrun.backends.base import Backend, ModelIdentity, ModelSpec
+from lmrun.backends.generation import PARAMETERS, normalise
 from lmrun.backends.registry import backend_class
+from lmrun.backends.tokenize import Unanswerable
 from lmrun.engine.facts import scoring_as_json, scoring_spec, task_facts
 from lmrun.engine.inputs import Sources
 from lmrun.engine.labels import Labels, setting_as_json
-from lmrun.errors import BackendError, DataError, LmrunError, Location, Problem, TaskError
+from lmrun.errors import BackendError, DataError, LmrunError, Location, Problem, TaskError, did_you_mean
 from lmrun.manifest import Manifest, ModelEntry, TaskSetting
 from lmrun.requests import canonical_json
 from lmrun.scoring import check_spec, unknown_golds, with_robust
@@ -104,6 +107,27 @@ class Plan:
     groups: Sequence[PlannedGroup]
     hash: str = field(default="")
     """Identity of the plan: manifest, model fingerprints, task and dataset hashes. Equal plans give equal numbers."""
+
+
+def warnings_of(jobs: Sequence[PlannedJob], models: Sequence[PlannedModel]) -> list[str]:
+    """What a user should know before the jobs run on the models, each once."""
+    about_jobs = (text for job in jobs for text in job.warnings)
+    about_room = (text for model in models for job in jobs for text in _no_room(model, job))
+    return list(dict.fromkeys((*about_jobs, *about_room)))
+
+
+def _no_room(model: PlannedModel, job: PlannedJob) -> Iterator[str]:
+    """An answer may be as long as all that the model takes: then there is no room for any prompt."""
+    length = model.identity.facts.get("max_length") if model.identity else None
+    if not isinstance(length, int) or job.task.output_type != "generate_until":
+        return
+    with suppress(Unanswerable):
+        longest = normalise(job.task.generation(job.prompts)).max_new_tokens
+        if longest >= length:
+            yield (
+                f"{job.label}: answers may have {longest:,} tokens, and {model.spec.name} takes {length:,}, prompt "
+                f"included: every doc will be an error; set generation = {{ max_gen_toks = … }} below {length:,}"
+            )
 
 
 def plan_jobs(
@@ -217,6 +241,9 @@ def _warnings(
             f"{task.name}: examples come from the evaluated split, and a doc can be among its own examples, as in "
             "lm-eval; name a fewshot_split to avoid it"
         )
+    for name in task.generation(prompts).keys() - PARAMETERS:
+        if near := did_you_mean(name, PARAMETERS, cutoff=0.75):
+            yield f"{task.name}: no generation parameter is called {name!r}; {near}"
     facts = task_facts(task, *first)
     if unknown_golds(scoring, facts):
         yield (

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from lmrun.engine.usage import usage_as_json, usage_by_model
+from lmrun.requests import strict_json
 from lmrun.scoring import LeafMetric, MetricResult, aggregate_group
 from lmrun.store.reader import RunReader
 from lmrun.store.records import DecontaminationRecord, GroupView, JobView, MetricRecord, Subset
@@ -436,7 +436,7 @@ def write_results(run: RunDirectory, model: str) -> None:
     reader = RunReader(run)
     try:
         record = next(m for m in reader.models() if m["name"] == model)
-        text = json.dumps(lm_eval_layout(reader, record), indent=2, ensure_ascii=False, default=str)
+        text = strict_json(lm_eval_layout(reader, record), indent=2, ensure_ascii=False)
     finally:
         reader.close()
     run.results.mkdir(exist_ok=True)

@@ -20,7 +20,7 @@ from lmrun.engine.gauges import Gauges
 from lmrun.engine.jobs import Job, JobEnds, describe, in_words, trace
 from lmrun.engine.logs import backend_log
 from lmrun.engine.open import OpenRun, open_run, reopen_run
-from lmrun.engine.plan import Plan, PlannedModel
+from lmrun.engine.plan import Plan, PlannedModel, warnings_of
 from lmrun.engine.prices import Price, Prices, require_prices
 from lmrun.engine.progress import JobProgress, Tracker
 from lmrun.engine.render import JobRenderer, render_job
@@ -145,7 +145,7 @@ class _Engine:
             directory.id,
             [JobProgress(m.spec.name, j.label, docs=j.n_docs) for m in self.plan.models for j in self.plan.jobs],
         )
-        for warning in dict.fromkeys(text for job in self.plan.jobs for text in job.warnings):
+        for warning in warnings_of(self.plan.jobs, self.plan.models):
             self._warn(warning)
         jobs = [(model, self._record(model)) for model in self.plan.models]
         self._write_lock()

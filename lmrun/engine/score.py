@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -11,7 +12,7 @@ from typing import Any, TypeAlias
 
 from lmrun.engine.facts import doc_facts, scoring_as_json
 from lmrun.errors import TaskError
-from lmrun.functions import Functions
+from lmrun.functions import FunctionRef, Functions
 from lmrun.scoring import DocScore, MetricResult, aggregate, score_doc
 from lmrun.scoring.spec import ScoringSpec
 from lmrun.store.records import AnsweredSample, MetricRecord, SampleOutcome, ScoreRecord, Subset
@@ -57,6 +58,9 @@ class JobScorer:
             scores = score_doc(self._spec, doc_facts(sample), sample.responses, self._functions)
         except TaskError as error:
             return replace(outcome, error={"kind": NOT_SCORED, "message": str(error)})
+        if unknown := _not_a_number(self._spec, scores):
+            failure = {"kind": NOT_SCORED, "message": f"metric {unknown} of this doc is not a number (nan)"}
+            return replace(outcome, error=failure)
         for score in scores:
             for metric, value in score.metrics.items():
                 for values in self._values_of(sample.doc_id):
@@ -73,6 +77,16 @@ class JobScorer:
         if self._dirty is None:
             return (self.values,)
         return (self.values, self.subsets.setdefault("dirty" if doc_id in self._dirty else "clean", {}))
+
+
+def _not_a_number(spec: ScoringSpec, scores: Sequence[DocScore]) -> str | None:
+    """A metric that has no value for this doc: put into a mean it would hide all other docs.
+
+    An aggregation of the task's own may know what to do with it.
+    """
+    own = {metric.name for metric in spec.metrics if isinstance(metric.aggregation, FunctionRef)}
+    values = ((metric, value) for score in scores for metric, value in score.metrics.items() if metric not in own)
+    return next((metric for metric, value in values if isinstance(value, float) and math.isnan(value)), None)
 
 
 def _record(score: DocScore) -> ScoreRecord:

@@ -11,13 +11,13 @@ import pytest
 from lmrun.backends import registry
 from lmrun.backends.hf import HfBackend
 from lmrun.errors import BackendError
-from lmrun.testing.scripted import ScriptedBackend
+from lmrun.testing.scripted import scripted_backend
 
 
 def test_the_backends_of_a_source_tree_are_found_without_installation() -> None:
     assert {"hf", "scripted"} <= set(registry.backend_names())
     assert registry.backend_class("hf") is HfBackend
-    assert registry.backend_class("scripted") is ScriptedBackend
+    assert registry.backend_class("scripted") is scripted_backend
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:

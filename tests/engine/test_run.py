@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from lmrun.backends.generation import normalise
+from lmrun.engine.check import check_manifest
+from lmrun.engine.inputs import Overrides, open_manifest, open_sources
+from lmrun.engine.plan import build_plan
 from lmrun.engine.rescore import current_scoring, rescore
 from lmrun.errors import BackendError, ExitCode, TaskError
 from lmrun.requests import Request
@@ -411,3 +414,22 @@ def test_groups_that_share_their_tasks_all_have_a_score(world: World) -> None:
     tasks = '[[tasks]]\nname = "warm"\n[[tasks]]\nname = "bright"\n'
     outcome = world.run(world.manifest(world.stub(), tasks=tasks))
     assert {label for _, label, _ in world.scores(outcome)} == {"warm", "bright", "colours"}
+
+
+def test_a_generation_parameter_with_a_slip_of_the_pen_is_named(world: World) -> None:
+    speech = world.folder / "tasks" / "speech.yaml"
+    speech.write_text(speech.read_text().replace("{until:", "{untl:"))
+    manifest = open_manifest(str(world.manifest(world.stub(), tasks='[[tasks]]\nname = "speech"\n')), Overrides())
+    (job,) = build_plan(manifest, open_sources(manifest)).jobs
+    assert list(job.warnings) == ["speech: no generation parameter is called 'untl'; did you mean 'until'?"]
+
+
+def test_answers_that_leave_no_room_for_a_prompt_are_told_before_the_model_loads(world: World) -> None:
+    model = 'name = "demo"\nbackend = "hf"\nmodel = "bundled:demo"'
+    tasks = '[[tasks]]\nname = "speech"\ngeneration = { max_gen_toks = 100000 }\n'
+    problems, warnings = check_manifest(str(world.manifest(model, tasks=tasks)), Overrides())
+    assert not problems
+    assert warnings == [
+        "speech: answers may have 100,000 tokens, and demo takes 1,024, prompt included: every doc will be an error; "
+        "set generation = { max_gen_toks = … } below 1,024"
+    ]

@@ -107,7 +107,7 @@ def make_model(
     folder: Path, mirror: Path, size: str = "nano", seed: int = 0, bos: bool = False, steps: int = 0
 ) -> Path:
     """Write a model and its tokenizer to ``folder`` (left alone where they already are) and return ``folder``."""
-    settings = {"size": size, "seed": seed, "bos": bos, "steps": steps}
+    settings = {"size": size, "seed": seed, "bos": bos, "steps": steps, "format": 2}
     stamp = folder / "made.json"
     if stamp.is_file() and json.loads(stamp.read_text()) == settings:
         return folder
@@ -137,8 +137,15 @@ def make_model(
         _train(model, tokenizer, texts, steps, seed)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    _for_every_transformers(folder / "tokenizer_config.json")
     stamp.write_text(json.dumps(settings))
     return folder
+
+
+def _for_every_transformers(config: Path) -> None:
+    """transformers 5 names a class that 4 has not got; both know this one."""
+    values = json.loads(config.read_text(encoding="utf-8"))
+    config.write_text(json.dumps({**values, "tokenizer_class": "PreTrainedTokenizerFast"}), encoding="utf-8")
 
 
 def _train(model: Any, tokenizer: Any, texts: list[str], steps: int, seed: int) -> None:

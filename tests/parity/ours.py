@@ -66,6 +66,8 @@ class Ours:
 
     def preview(self, tasks: Sequence[str], setting: Setting, limit: int) -> tuple[dict[str, Rows], dict[str, str]]:
         """Requests per task as ``lmrun preview`` prints them, and the error of every task that it refuses."""
+        if not tasks:
+            return {}, {}
         try:
             return self._preview(tasks, setting, limit), {}
         except CommandFailedError as error:
@@ -98,11 +100,13 @@ class Ours:
         options = ("--fresh", "--no-cache", "--json", "--runs-dir", "runs", *limits, *self._common)
         self._lmrun("batch", str(manifest), *options)
         run = max((self.folder / "runs").iterdir())
-        results = json.loads((run / "results" / "model.json").read_text(encoding="utf-8"))
+        results = _numbers(json.loads((run / "results" / "model.json").read_text(encoding="utf-8")))
         printed = self._lmrun("show", str(run), "--model", "model", "-n", "10000000", "--json")
         samples: dict[str, Rows] = {}
         for line in filter(None, printed.split("\n")):
             row = json.loads(line)
+            for score in row["scores"]:
+                score["metrics"] = _numbers(score["metrics"])
             samples.setdefault(row["task"], []).append(row)
         return Scored(results, samples)
 
@@ -130,6 +134,15 @@ class Ours:
         path = self.folder / f"{name}.toml"
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return path
+
+
+def _numbers(value: Any) -> Any:
+    """What stands as text for a number that JSON has not got is that number again."""
+    if isinstance(value, dict):
+        return {key: _numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_numbers(item) for item in value]
+    return float(value) if value in ("nan", "inf", "-inf") else value
 
 
 def _toml(values: Mapping[str, Any]) -> list[str]:
