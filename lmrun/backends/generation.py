@@ -9,7 +9,6 @@ from typing import Any
 from lmrun.backends.tokenize import Unanswerable
 
 DEFAULT_MAX_TOKENS = 256
-_MAX_TOKENS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 ONLY_SAMPLED = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 """Parameters without a meaning where nothing is drawn."""
 PARAMETERS = frozenset(
@@ -18,6 +17,7 @@ PARAMETERS = frozenset(
     "no_repeat_ngram_size min_new_tokens seed use_cache".split()
 )
 """Names that tasks use. Others go to the backend as well; one that is almost one of these is a slip of the pen."""
+_MAX_TOKENS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 
 
 @dataclass(frozen=True, slots=True)

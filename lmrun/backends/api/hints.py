@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from lmrun.backends.api.failures import NO_CREDIT, RATE_LIMITED, Failed
+from lmrun.backends.api.failures import MALFORMED, NO_CREDIT, RATE_LIMITED, Failed
 from lmrun.backends.api.transport import Transport
 from lmrun.errors import did_you_mean
 
@@ -52,6 +52,10 @@ def explained(
     if failed.kind == RATE_LIMITED:
         return f"the server at {base_url} only refuses any more ({failed})", (
             "has the account a limit per day? start again later: what is answered is kept"
+        )
+    if failed.kind == MALFORMED:
+        return f"what {base_url} answers is not of the protocol ({failed}, after {failed.attempts} tries)", (
+            "does base_url lead to the API, and not to a web page? it often ends in /v1"
         )
     return f"the server at {base_url} answers nothing any more ({failed}, after {failed.attempts} tries)", (
         "is it running, and reachable from here? start again when it is: what is answered is kept"

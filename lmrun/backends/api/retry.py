@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
-from lmrun.backends.api.failures import CONNECTION, Failed
+from lmrun.backends.api.failures import CONNECTION, MALFORMED, Failed
 from lmrun.backends.api.options import Retry
 
 T = TypeVar("T")
@@ -21,12 +21,15 @@ REFUSALS = 4
 
 
 class Course:
-    """What has become of one request so far; says when to stop (tenacity's ``stop``) and how long to wait."""
+    """What has become of one request so far; says when to stop (tenacity's ``stop``) and how long to wait.
 
-    def __init__(self, options: Retry, connections: int | None = None) -> None:
+    ``strange`` bounds failures that look as if there were no such server at all.
+    """
+
+    def __init__(self, options: Retry, strange: int | None = None) -> None:
         self._options = options
-        self._connections = connections or options.attempts
-        self._failures = self._refusals = self._unconnected = self._same = 0
+        self._most_strange = strange or options.attempts
+        self._failures = self._refusals = self._strange = self._same = 0
         self._words = ""
         self._wait = wait_random_exponential(multiplier=1.0, max=options.max_wait)
         self._wait_refused = wait_random_exponential(multiplier=0.2, max=options.max_wait)
@@ -39,13 +42,13 @@ class Course:
             self._refusals += 1
             return self._refusals >= REFUSALS * self._options.attempts
         self._failures += 1
-        self._unconnected += failed.kind == CONNECTION
+        self._strange += failed.kind in (CONNECTION, MALFORMED)
         words = f"{failed.status} {failed.message}" if (failed.status or 0) >= 500 else ""
         self._same = self._same + 1 if words and words == self._words else 1
         self._words = words
         return (
             self._failures >= self._options.attempts
-            or self._unconnected >= self._connections
+            or self._strange >= self._most_strange
             or (bool(words) and self._same >= SAME_FAULT)
         )
 

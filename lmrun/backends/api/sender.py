@@ -22,8 +22,8 @@ MOST_REPAIRS = 6
 """Parameters of one request that the dialect may repair, one after the other."""
 PROBES_FIRST = -1
 """Rank of what is asked to find out what the server can do."""
-PROBE_CONNECTIONS = 3
-"""Tries to reach a server at all, before the first request."""
+PROBES_STRANGE = 3
+"""Tries to reach a server that speaks the protocol, before the first request: an address may be wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Sender:
         self._options = options
 
     async def ask(
-        self, call: Call, read: Callable[[Mapping[str, Any]], T], rank: int, connections: int | None = None
+        self, call: Call, read: Callable[[Mapping[str, Any]], T], rank: int, strange: int | None = None
     ) -> Answer[T]:
         """Send a call for which the caller has been admitted, and read the reply. Raises :class:`Failed`."""
         try:
@@ -87,7 +87,7 @@ class Sender:
                 with self._rest(last.kind):
                     await asyncio.sleep(seconds)
 
-        answer, attempts = await again(first, attempt, Course(self._options.retry, connections), sleep)
+        answer, attempts = await again(first, attempt, Course(self._options.retry, strange), sleep)
         return Answer(answer.value, answer.notes, attempts)
 
     async def _try(self, call: Call, read: Callable[[Mapping[str, Any]], T], rank: int) -> Answer[T]:
@@ -168,7 +168,7 @@ class Poster:
         call = Call(path, body, (0,), lambda reply: (), prompt_tokens=len(encode(body)) // 4, new_tokens=0)
         gate = self._sender.gate
         await gate.enter(PROBES_FIRST)
-        answer = await self._sender.ask(call, lambda reply: reply, PROBES_FIRST, PROBE_CONNECTIONS)
+        answer = await self._sender.ask(call, lambda reply: reply, PROBES_FIRST, PROBES_STRANGE)
         gate.on_open()
         return answer.value
 

@@ -15,18 +15,19 @@ from lmrun.errors import BackendError
 from lmrun.requests import Message, Request, Response
 from lmrun.testing.script import Fault, Script
 from lmrun.testing.server import ScriptedServer
+from lmrun.testing.serving import Server
 from tests.backends.api.support import KEY, prompts
 
 CHAT = [Request("generate_until", context=(Message("user", f"question {i}"),)) for i in range(20)]
 
 
 @pytest.fixture
-def server() -> Iterator[ScriptedServer]:
+def server() -> Iterator[Server]:
     with ScriptedServer(Script()) as running:
         yield running
 
 
-def spec(server: ScriptedServer, backend: str = "openai-completions", model: str = "tiny", **options: Any) -> ModelSpec:
+def spec(server: Server, backend: str = "openai-completions", model: str = "tiny", **options: Any) -> ModelSpec:
     return ModelSpec("m", backend, model, {"base_url": server.base_url, **options})
 
 
@@ -38,23 +39,23 @@ def all_answers(backend: StreamingBackend, requests: list[Request]) -> dict[int,
         backend.close()
 
 
-def test_completions(server: ScriptedServer) -> None:
+def test_completions(server: Server) -> None:
     found = all_answers(completions_backend(spec(server)), prompts(20))
     assert sorted(found) == [0, *range(2, 20)]
     assert all(r.text is not None and not r.error for r in found.values())
 
 
-def test_chat(server: ScriptedServer) -> None:
+def test_chat(server: Server) -> None:
     found = all_answers(chat_backend(spec(server, "openai-chat")), CHAT)
     assert sorted(found) == [0, *range(2, 20)]
     assert all(r.text is not None and not r.error for r in found.values())
 
 
-def fingerprint(server: ScriptedServer, **options: Any) -> str:
+def fingerprint(server: Server, **options: Any) -> str:
     return completions_backend(spec(server, **options)).identify().fingerprint
 
 
-def test_the_identity_is_of_what_can_change_an_answer(server: ScriptedServer) -> None:
+def test_the_identity_is_of_what_can_change_an_answer(server: Server) -> None:
     same = fingerprint(server)
     for how in (
         {"concurrency": {"max": 4}},
@@ -82,7 +83,7 @@ def test_the_identity_is_of_what_can_change_an_answer(server: ScriptedServer) ->
     assert chat_backend(spec(server, "openai-chat")).identify().fingerprint != same
 
 
-def test_a_key_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, server: ScriptedServer) -> None:
+def test_a_key_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(BackendError, match="OPENAI_API_KEY"):
         chat_backend(ModelSpec("m", "openai-chat", "gpt-4o")).load()
@@ -90,7 +91,7 @@ def test_a_key_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, server:
         completions_backend(spec(server, api_key_env="MY_KEY")).load()
 
 
-def test_offline_allows_only_this_machine(monkeypatch: pytest.MonkeyPatch, server: ScriptedServer) -> None:
+def test_offline_allows_only_this_machine(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     with pytest.raises(BackendError, match="offline"):
         chat_backend(ModelSpec("m", "openai-chat", "gpt-4o", offline=True)).load()
@@ -99,7 +100,7 @@ def test_offline_allows_only_this_machine(monkeypatch: pytest.MonkeyPatch, serve
     local.close()
 
 
-def test_it_must_be_loaded_first(server: ScriptedServer) -> None:
+def test_it_must_be_loaded_first(server: Server) -> None:
     backend = completions_backend(spec(server))
     with pytest.raises(BackendError, match="not loaded"):
         next(backend.stream(iter(enumerate(prompts(1)))))
@@ -132,19 +133,23 @@ def test_a_right_key_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not any(r.error for r in found.values())
 
 
-def test_an_unknown_model_is_answered_with_those_that_there_are(server: ScriptedServer) -> None:
+def test_an_unknown_model_is_answered_with_those_that_there_are(server: Server) -> None:
     error = refusal(completions_backend(spec(server, model="tony")))
     assert "did you mean 'tiny'" in (error.hint or "")
 
 
-def test_a_path_that_is_not_there(server: ScriptedServer) -> None:
+def test_a_path_that_is_not_there(server: Server) -> None:
     wrong = {"base_url": server.base_url + "/v9"}
     error = refusal(completions_backend(spec(server, **wrong)))
     assert "base_url" in (error.hint or "")
 
 
-def test_query_headers_and_body_of_the_manifest_are_sent(server: ScriptedServer) -> None:
-    options = {"query": {"api-version": "7"}, "headers": {"X-Team": "evals"}, "extra_body": {"top_k": 3}}
+def test_query_headers_and_body_of_the_manifest_are_sent(server: Server) -> None:
+    options: dict[str, Any] = {
+        "query": {"api-version": "7"},
+        "headers": {"X-Team": "evals"},
+        "extra_body": {"top_k": 3},
+    }
     all_answers(completions_backend(spec(server, **options)), prompts(3))
     seen = server.seen[-1]
     assert seen.query == "api-version=7"
@@ -170,13 +175,13 @@ def test_usage_says_what_holds_it_back() -> None:
             backend.close()
 
 
-def test_it_can_be_closed_twice_and_used_by_several(server: ScriptedServer) -> None:
+def test_it_can_be_closed_twice_and_used_by_several(server: Server) -> None:
     one, other = (completions_backend(spec(server)) for _ in range(2))
     assert all_answers(one, prompts(5)) == all_answers(other, prompts(5))
     one.close()
     assert isinstance(one, ApiBackend) and isinstance(one, StreamingBackend)
 
 
-def test_a_plain_loop_serves_where_there_is_no_uvloop(monkeypatch: pytest.MonkeyPatch, server: ScriptedServer) -> None:
+def test_a_plain_loop_serves_where_there_is_no_uvloop(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
     monkeypatch.setitem(sys.modules, "uvloop", None)
     assert len(all_answers(completions_backend(spec(server)), prompts(30))) == 29

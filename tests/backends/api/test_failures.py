@@ -167,6 +167,7 @@ def test_a_content_filter_is_a_refusal_of_a_generation_and_an_error_of_a_score()
         (Failed("not_found", "no", status=404, fatal=True), True, ("other",), "the server has other"),
         (Failed("not_found", "no", status=404, fatal=True), True, (), "http://host:1/v1"),
         (Failed("no_credit", "no", status=402, fatal=True), True, (), "add credit"),
+        (Failed("malformed", "not JSON", retryable=True), True, (), "does base_url lead to the API"),
         (Failed("connection", "refused", retryable=True), True, (), "is it running"),
     ],
 )
