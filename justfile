@@ -30,6 +30,10 @@ parity *args:
 parity-full *args:
     LMRUN_LMEVAL_PYTHON="$(bash .ci/parity-venv | tail -n 1)" {{python}} -m tests.parity.report {{args}}
 
+# ask a real vLLM on the CPU, in an environment that is made once and kept
+servers *args:
+    LMRUN_VLLM_PYTHON="$(bash .ci/server-venv | tail -n 1)" {{python}} -m pytest -m servers tests/servers {{args}}
+
 # train the demo model again, and write the data of the demo tasks
 demo:
     {{python}} -m lmrun.demo.train --out lmrun/demo/model

@@ -44,7 +44,7 @@ def size(n: int) -> str:
     return f"{amount:.1f} GB"
 
 
-def count(n: int) -> str:
+def brief(n: int) -> str:
     """A large count in few characters, e.g. ``3.2M``; below ten thousand in full."""
     amount = float(n)
     if n < 10_000:
@@ -64,7 +64,7 @@ def dollars(amount: float) -> str:
 def spending(usd: float, tokens: int) -> str:
     """What was spent, e.g. ``1.24 USD, 3.2M tokens``; dollars are left out where there are none."""
     paid = f"{dollars(usd)} USD, " if usd else ""
-    return f"{paid}{count(tokens)} tokens"
+    return f"{paid}{brief(tokens)} tokens"
 
 
 def safe(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-from lmrun.display.format import count, dollars, duration, number, share, spending
+from lmrun.display.format import brief, dollars, duration, number, share, spending
 from lmrun.display.table import Column, Style, Table
 from lmrun.engine.failures import LASTING
 from lmrun.engine.results import ResultRow, SubsetScore, job_flags, result_rows
@@ -124,6 +124,19 @@ def closing_words(reader: RunReader) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _spent(reader: RunReader) -> Iterator[str]:
+    """What each model took that is paid for."""
+    for name, usage in usage_by_model(reader).items():
+        tokens = usage.tokens
+        if not (usage.paid and tokens.total):
+            continue
+        cached = f" ({brief(tokens.cached)} of them cached)" if tokens.cached else ""
+        reasoning = f" ({brief(tokens.reasoning)} of them reasoning)" if tokens.reasoning else ""
+        cost = "no price known" if usage.usd is None else f"{dollars(usage.usd)} USD"
+        prompts = f"{brief(tokens.input)} prompt tokens{cached}"
+        yield f"{name}: {cost} for {prompts} and {brief(tokens.output)} new{reasoning}"
+
+
 def _doubts(reader: RunReader, jobs: Sequence[JobView]) -> Iterator[str]:
     for job in jobs:
         if "truncated" in job_flags(job):
@@ -146,24 +159,11 @@ def _error_words(reader: RunReader) -> Iterator[str]:
         return
     subject = "1 sample is an error and" if errors == 1 else f"{errors:,} samples are errors and"
     yield f"{subject} no part of any score: lmrun show {reader.run.path} --errors"
-    for kind, n in final.items():
-        yield f"{kind} ({n:,}): asking again gives the same; {LASTING[kind]}"
+    for kind, count in final.items():
+        yield f"{kind} ({count:,}): asking again gives the same; {LASTING[kind]}"
     if passing := errors - sum(final.values()):
         failed = "the failed sample" if passing == 1 else f"the {passing:,} {'other ' * bool(final)}failed samples"
         yield f"ask {failed} again: lmrun retry {reader.run.path}"
-
-
-def _spent(reader: RunReader) -> Iterator[str]:
-    """What each model took that is paid for."""
-    for name, usage in usage_by_model(reader).items():
-        tokens = usage.tokens
-        if not (usage.paid and tokens.total):
-            continue
-        cached = f" ({count(tokens.cached)} of them cached)" if tokens.cached else ""
-        reasoning = f" ({count(tokens.reasoning)} of them reasoning)" if tokens.reasoning else ""
-        cost = "no price known" if usage.usd is None else f"{dollars(usage.usd)} USD"
-        prompts = f"{count(tokens.input)} prompt tokens{cached}"
-        yield f"{name}: {cost} for {prompts} and {count(tokens.output)} new{reasoning}"
 
 
 def interrupted_words(reader: RunReader, again: str) -> str:
@@ -175,10 +175,8 @@ def interrupted_words(reader: RunReader, again: str) -> str:
     if key := info.get("stopped"):
         usages = usage_by_model(reader).values()
         spent = spending(sum(usage.usd or 0.0 for usage in usages), sum(usage.tokens.total for usage in usages))
-        return (
-            f"stopped at {key} = {info[key]:,}: {spent} spent, {reader.unanswered():,} requests left to ask; {kept}\n"
-            f"raise {key}, then {again}\n"
-        )
+        left = f"{reader.unanswered():,} requests left to ask"
+        return f"stopped at {key} = {info[key]:,}: {spent} spent, {left}\n{kept}\nraise {key} and {again}\n"
     words = [f"interrupted with {kept}"]
     if in_flight := info.get("in_flight"):
         drained, abandoned = in_flight.get("drained", 0), in_flight.get("abandoned", 0)

@@ -20,7 +20,7 @@ from lmrun.store.records import Tokens
 Asked = Iterator[tuple[int, Request]]
 """Requests with their positions."""
 
-_ONE = Tokens(input=1)
+_NONE, _ONE = Tokens(), Tokens(input=1)
 
 
 class BudgetSpent(BaseException):
@@ -67,7 +67,7 @@ class Budget:
         cls, usd: float | None, tokens: int | None, prices: Mapping[str, Price | None], spent: Mapping[str, Tokens]
     ) -> Budget:
         """A budget of which a run has spent something already, by the models' names."""
-        accounts = {name: Account(price, spent.get(name, Tokens())) for name, price in prices.items()}
+        accounts = {name: Account(price, spent.get(name, _NONE)) for name, price in prices.items()}
         return cls(usd, tokens, accounts)
 
     @property
@@ -81,7 +81,7 @@ class Budget:
 
     def obstacle(self, name: str, more: Tokens) -> str | None:
         """Which limit forbids that a model takes so many tokens more; None if it may."""
-        most = [account.most(more if key == name else Tokens()) for key, account in self.accounts.items()]
+        most = [account.most(more if key == name else _NONE) for key, account in self.accounts.items()]
         dollars, tokens = sum(each[0] for each in most), sum(each[1] for each in most)
         if self.usd is not None and dollars > self.usd:
             return "budget_usd"
@@ -105,6 +105,11 @@ class Guard:
         self._on_their_way: dict[int, Tokens] = {}
         self._held: tuple[int, Request] | None = None
 
+    def require(self, more: Tokens) -> None:
+        """Raise :class:`BudgetSpent` unless so many tokens more fit."""
+        if obstacle := self._budget.obstacle(self._name, more):
+            raise BudgetSpent(obstacle)
+
     def stream(self, send: Callable[[Asked], Iterator[Chunk]], requests: Asked) -> Iterator[Chunk]:
         """Answers of ``send``, which is called again whenever answers made room for what did not fit before.
 
@@ -116,7 +121,7 @@ class Guard:
             return
         self._held = next(requests, None)
         while self._held is not None:
-            self._stop_unless(upper_bound(self._held[1]))
+            self.require(upper_bound(self._held[1]))
             yield from self._settled(send(self._affordable(requests)))
 
     def chunks(self, ask: Callable[[], Iterator[Chunk]], left: int) -> Iterator[Chunk]:
@@ -125,19 +130,19 @@ class Guard:
         Raises:
             BudgetSpent: it is spent before all are answered.
         """
-        self._stop_unless(_ONE)
+        self.require(_ONE)
         for chunk in self._settled(ask()):
             yield chunk
             left -= len(chunk)
             if left > 0:
-                self._stop_unless(_ONE)
+                self.require(_ONE)
 
     def _settled(self, answers: Iterator[Chunk]) -> Iterator[Chunk]:
         """Put what answers took in the place of what they could have taken."""
         chunk = next(answers, None)
         while chunk is not None:
             for position, response in chunk:
-                self._account.reserved -= self._on_their_way.pop(position, Tokens())
+                self._account.reserved -= self._on_their_way.pop(position, _NONE)
                 self._account.spent += Tokens.of(response)
             try:
                 yield chunk
@@ -156,8 +161,3 @@ class Guard:
             self._account.reserved += most
             self._held = next(requests, None)
             yield position, request
-
-    def _stop_unless(self, more: Tokens) -> None:
-        """Stop unless so many tokens more fit."""
-        if obstacle := self._budget.obstacle(self._name, more):
-            raise BudgetSpent(obstacle)

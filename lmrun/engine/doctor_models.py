@@ -80,7 +80,7 @@ def _examine(model: PlannedModel, needs: Mapping[str, Needs]) -> Iterator[Capabi
         assert model.error is not None
         yield Capability("identity", "no", model.error.message, model.error.hint or "")
         return
-    backend = model.make()
+    backend = model.make(None)
     if not isinstance(backend, StreamingBackend):
         yield from _told(model.identity, needs)
         return

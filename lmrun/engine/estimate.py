@@ -13,6 +13,8 @@ ESTIMATED = f"estimated: bytes / {BYTES_PER_TOKEN}"
 
 _TOKENS_PER_MESSAGE = 16
 """More than chat formats put around a message."""
+_SHORTEST_WINDOW = 256
+"""Bytes; no model has a shorter context."""
 
 
 def estimated_tokens(request: Request) -> int:
@@ -20,10 +22,10 @@ def estimated_tokens(request: Request) -> int:
     return -(-_bytes(request) // BYTES_PER_TOKEN)
 
 
-def new_tokens(request: Request) -> int:
-    """The most that can be generated."""
+def new_tokens(request: Request, *, asked: bool) -> int:
+    """The most that can be generated. A server that is ``asked`` to score has to generate a token behind the prompt."""
     if request.kind != "generate_until":
-        return 0
+        return int(asked)
     try:
         return normalise(request.generation).max_new_tokens
     except Unanswerable:  # the request will be an error, and cost nothing
@@ -33,12 +35,13 @@ def new_tokens(request: Request) -> int:
 def upper_bound(request: Request) -> Tokens:
     """More tokens than a request can take: no tokenizer makes more of a text than it has bytes.
 
-    A long text that is scored as a whole may be sent in windows that overlap; to score, a server may have to generate
-    one token.
+    A long text that is scored as a whole is sent in windows that overlap.
     """
+    size = _bytes(request)
+    if request.kind == "loglikelihood_rolling":
+        return Tokens(input=2 * size + _TOKENS_PER_MESSAGE, output=1 + size // _SHORTEST_WINDOW)
     messages = 1 if isinstance(request.context, str) else len(request.context)
-    size = _bytes(request) * (2 if request.kind == "loglikelihood_rolling" else 1)
-    return Tokens(input=size + messages * _TOKENS_PER_MESSAGE, output=max(1, new_tokens(request)))
+    return Tokens(input=size + messages * _TOKENS_PER_MESSAGE, output=new_tokens(request, asked=True))
 
 
 def _bytes(request: Request) -> int:

@@ -20,6 +20,7 @@ from lmrun.engine.prices import Price, Prices
 from lmrun.engine.render import JobRenderer
 from lmrun.errors import BackendError
 from lmrun.manifest import manifest_hash
+from lmrun.manifest.backends import API
 from lmrun.requests import Request
 from lmrun.store.cache import Cache
 from lmrun.store.reader import RunReader
@@ -132,9 +133,10 @@ def _jobs(
     with closing(_Seen()) as seen:
         for job in jobs:
             row = JobForecast(model.spec.name, job.label, job.n_docs)
+            asked = model.spec.backend in API
             samples = JobRenderer(job, model.identity.fingerprint).samples()
             for batch in _batches((key, request) for sample in samples for _, _, key, request in sample.requests):
-                _add(row, batch, seen, cache, count)
+                _add(row, batch, seen, cache, count, asked=asked)
             if price is not None:
                 row.usd_low = price.usd(Tokens(input=row.prompt_tokens))
                 row.usd_high = price.usd(Tokens(input=row.prompt_tokens, output=row.new_tokens))
@@ -147,6 +149,8 @@ def _add(
     seen: _Seen,
     cache: Cache | None,
     count: Callable[[Request], int],
+    *,
+    asked: bool,
 ) -> None:
     fresh = seen.fresh(dict(batch))
     known = cache.known(list(fresh)) if cache else set()
@@ -156,7 +160,7 @@ def _add(
     row.cached += len(known)
     row.to_ask += len(left)
     row.prompt_tokens += sum(_tokens(request, count) for request in left)
-    row.new_tokens += sum(map(new_tokens, left))
+    row.new_tokens += sum(new_tokens(request, asked=asked) for request in left)
 
 
 def _tokens(request: Request, count: Callable[[Request], int]) -> int:

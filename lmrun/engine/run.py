@@ -91,7 +91,8 @@ def _carry_out(
         answerer = Answerer(store, cache_file, tracker, log, Gauges(store.gauge), budget)
         engine = _Engine(plan, opened, store, answerer, tracker, log)
         where = str(cache.absolute()) if cache else None
-        store.set_info(status="running", pid=os.getpid(), host=socket.gethostname(), cache=where, **budget.facts())
+        process = {"pid": os.getpid(), "host": socket.gethostname()}
+        store.set_info(status="running", **process, cache=where, stopped=None, **budget.facts())
         tracker.spend(*budget.spent())
         log.write("info", "resumed" if opened.resumed else "started", pid=os.getpid())
         try:
@@ -249,6 +250,9 @@ class _Engine:
             code = max(ends.codes.values(), default=ExitCode.COMPLETE)
         except KeyboardInterrupt:
             self.store.set_info(in_flight=backend.in_flight())
+            raise
+        except BudgetSpent:
+            write_results(self.opened.directory, model.spec.name)
             raise
         except Exception as error:  # noqa: BLE001 - whatever a backend raises must not cost the other models
             self._fail_model(model, error, {job.address.label for job in jobs if job.status == "scored"})

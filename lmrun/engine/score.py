@@ -59,8 +59,8 @@ class JobScorer:
         except TaskError as error:
             return replace(outcome, error={"kind": NOT_SCORED, "message": str(error)})
         if unknown := _not_a_number(self._spec, scores):
-            failure = {"kind": NOT_SCORED, "message": f"metric {unknown} of this doc is not a number (nan)"}
-            return replace(outcome, error=failure)
+            message = f"metric {unknown} of this doc is not a number (nan)"
+            return replace(outcome, error={"kind": NOT_SCORED, "message": message})
         for score in scores:
             for metric, value in score.metrics.items():
                 for values in self._values_of(sample.doc_id):

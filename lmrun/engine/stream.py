@@ -10,6 +10,7 @@ from lmrun.backends.generation import normalise
 from lmrun.backends.tokenize import Unanswerable
 from lmrun.engine.answer import Answerer
 from lmrun.engine.budget import BudgetSpent
+from lmrun.engine.estimate import upper_bound
 from lmrun.engine.jobs import Job, JobEnds
 from lmrun.engine.signals import interrupts, throw_into
 from lmrun.errors import BackendError
@@ -67,6 +68,8 @@ class ModelStream:
             KeyboardInterrupt: what was in flight is answered or given up; the backend's usage says how much.
         """
         queue = self.answerer.store.queue
+        if first := next(queue.unanswered(), None):  # a spent budget needs no backend
+            self.answerer.budget.guard(self.jobs[0].address.model).require(upper_bound(first[2]))
         for job in self._accepted(ready):
             self._waiting[job.address.id] = job
             self._left[job.address.id] = queue.left(job.address.id).requests

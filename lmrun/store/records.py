@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from lmrun.requests import Request, Response
 
@@ -15,22 +15,20 @@ ModelStatus = Literal["pending", "running", "done", "failed"]
 Source = Literal["computed", "cache", "error"]
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
-    """Tokens as a provider charges for them. A token that is scored is part of the prompt."""
+class Tokens(NamedTuple):
+    """Tokens as a provider charges for them."""
 
     input: int = 0
     cached: int = 0
     """Of the input."""
     output: int = 0
+    """Generated; where a model scores on this machine, scored."""
     reasoning: int = 0
     """Of the output."""
 
     @classmethod
     def of(cls, response: Response) -> Tokens:
         """What an answer took."""
-        if response.logprob is not None:
-            return cls(response.prompt_tokens + response.completion_tokens, response.cached_tokens)
         return cls(
             response.prompt_tokens, response.cached_tokens, response.completion_tokens, response.reasoning_tokens
         )
@@ -40,7 +38,7 @@ class Tokens:
         """Input and output."""
         return self.input + self.output
 
-    def __add__(self, other: Tokens) -> Tokens:
+    def __add__(self, other: Tokens) -> Tokens:  # type: ignore[override]
         return Tokens(
             self.input + other.input,
             self.cached + other.cached,

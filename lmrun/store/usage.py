@@ -2,29 +2,49 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 
 from lmrun.store.records import Tokens
 
+_DROPPED = "tokens_of_dropped_errors"
+"""Fact of the run: by model, what those answers took that were errors and were asked again."""
+
 
 def tokens_by_model(db: sqlite3.Connection) -> dict[str, Tokens]:
-    """Tokens of the answers that each model was asked for in this run; those from the cache cost nothing."""
+    """Tokens of what each model was asked for in this run; answers from the cache cost nothing."""
+    found = {name: Tokens() for (name,) in db.execute("SELECT name FROM models ORDER BY id")}
+    for source in (_dropped(db), _sums(db, "a.source IN ('computed', 'error')")):
+        for name, tokens in source.items():
+            found[name] += tokens
+    return found
+
+
+def keep_tokens_of_errors(db: sqlite3.Connection, keys: str, job_id: int) -> None:
+    """Remember what the errors took that are about to be dropped; ``keys`` selects them."""
+    dropped = _dropped(db)
+    for name, tokens in _sums(db, f"a.source = 'error' AND a.key IN ({keys})", job_id).items():
+        dropped[name] = dropped.get(name, Tokens()) + tokens
+    kept = json.dumps({name: tokens._asdict() for name, tokens in dropped.items() if tokens.total})
+    db.execute("INSERT OR REPLACE INTO run VALUES (?, ?)", (_DROPPED, kept))
+
+
+def _dropped(db: sqlite3.Connection) -> dict[str, Tokens]:
+    row = db.execute("SELECT value FROM run WHERE name = ?", (_DROPPED,)).fetchone()
+    return {name: Tokens(**counts) for name, counts in json.loads(row[0]).items()} if row else {}
+
+
+def _sums(db: sqlite3.Connection, which: str, *values: int) -> dict[str, Tokens]:
     sums = ", ".join(
-        f"coalesce(sum(json_extract(a.response, '$.{name}_tokens')), 0) AS {name}"
+        f"coalesce(sum(json_extract(a.response, '$.{name}_tokens')), 0)"
         for name in ("prompt", "cached", "completion", "reasoning")
     )
     rows = db.execute(
-        f"""SELECT m.name AS model, json_extract(a.response, '$.logprob') IS NOT NULL AS scored, {sums}
-            FROM models m LEFT JOIN jobs j ON j.model_id = m.id
-            LEFT JOIN responses a ON a.job_id = j.id AND a.source IN ('computed', 'error')
-            GROUP BY m.id, scored ORDER BY m.id"""
+        f"""SELECT m.name, {sums} FROM responses a JOIN jobs j ON j.id = a.job_id JOIN models m ON m.id = j.model_id
+            WHERE {which} GROUP BY m.id""",
+        values,
     )
-    found: dict[str, Tokens] = {}
-    for model, scored, prompt, cached, completion, reasoning in rows:
-        # As in Tokens.of: a token that is scored is part of the prompt.
-        tokens = Tokens(prompt + completion, cached) if scored else Tokens(prompt, cached, completion, reasoning)
-        found[model] = found.get(model, Tokens()) + tokens
-    return found
+    return {model: Tokens(*counts) for model, *counts in rows}
 
 
 def unanswered(db: sqlite3.Connection) -> int:

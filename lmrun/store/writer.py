@@ -30,7 +30,7 @@ from lmrun.store.records import (
 from lmrun.store.rows import extraction_counts, metric_records, metric_row, response_value, to_json
 from lmrun.store.runs import RunDirectory
 from lmrun.store.schema import MIGRATIONS
-from lmrun.store.usage import tokens_by_model
+from lmrun.store.usage import keep_tokens_of_errors, tokens_by_model
 
 _PAGE = 500
 """Samples read at a time."""
@@ -280,6 +280,7 @@ class RunStore:
         with transaction(self._db):
             if not self._db.execute(f"{failed} LIMIT 1", (job_id,)).fetchone():
                 return False
+            keep_tokens_of_errors(self._db, failed, job_id)
             self._db.execute(f"DELETE FROM responses WHERE source = 'error' AND key IN ({failed})", (job_id,))
             self._db.execute("UPDATE jobs SET status = 'looked_up' WHERE id = ?", (job_id,))
         return True

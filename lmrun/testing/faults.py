@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import orjson
@@ -14,24 +14,29 @@ _HTML = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gat
 _GARBAGE = b'\x00\x17{"id": 7, nonsense'
 
 
-def prompt_of(body: Any) -> str:
-    """What a request asks, as text to be looked through: the prompt, or everything said in a chat."""
+def prompt_of(body: Any, decode: Callable[[list[int]], str] = str) -> str:
+    """What a request asks, as text to be looked through: the prompt, or everything said in a chat.
+
+    ``decode`` makes a text of token ids.
+    """
     if not isinstance(body, Mapping):
         return ""
     asked = body.get("prompt", body.get("messages", ""))
     if isinstance(asked, str):
         return asked
-    return "\n".join([str(body.get("system", "")), *_texts(asked)]) if asked else ""
+    return "\n".join([str(body.get("system", "")), *_texts(asked, decode)]) if asked else ""
 
 
-def _texts(value: Any) -> list[str]:
+def _texts(value: Any, decode: Callable[[list[int]], str]) -> list[str]:
     if isinstance(value, str):
         return [value]
-    if isinstance(value, list) and value and isinstance(value[0], int):
-        return [str(value)]
     if isinstance(value, Mapping):
-        return _texts(value.get("content", value.get("text", "")))
-    return [text for one in value for text in _texts(one)] if isinstance(value, list) else []
+        return _texts(value.get("content", value.get("text", "")), decode)
+    if not isinstance(value, list):
+        return []
+    if value and all(isinstance(one, int) for one in value):
+        return [decode(value)]
+    return [text for one in value for text in _texts(one, decode)]
 
 
 def edit(payload: Any, kinds: Collection[str]) -> Any:

@@ -14,6 +14,7 @@ from lmrun.testing.script import Script
 Body = Mapping[str, Any]
 Finish = Literal["stop", "length"]
 _CACHE_BLOCK = 64
+_UNUSED = Random(0)  # seeding one for every greedy answer takes as long as the answer
 
 
 class Refused(Exception):  # noqa: N818 - an answer of the server, not a fault of the program
@@ -131,7 +132,7 @@ class Engine:
         if planned is not None:
             new = [*self.tokens.encode(planned), self.tokens.end][:n]
         else:
-            random = Random(f"{state.total} {body.get('seed')} {which}") if temperature else Random(0)
+            random = Random(f"{state.total} {body.get('seed')} {which}") if temperature else _UNUSED
             new = self.model.generate(state, n, temperature, random)
         return self._cut(new, stops)
 
@@ -153,11 +154,11 @@ class Engine:
 
     def cached(self, ids: Sequence[int]) -> int:
         """Tokens at the beginning of a prompt that an earlier prompt had too, in blocks of 64; remembers this one."""
-        cached = 0
-        for end in range(_CACHE_BLOCK, len(ids) + 1, _CACHE_BLOCK):
-            block = hash(tuple(ids[:end]))
-            if block in self._seen and cached == end - _CACHE_BLOCK:
-                cached = end
+        cached = block = 0
+        for start in range(0, len(ids) - _CACHE_BLOCK + 1, _CACHE_BLOCK):
+            block = hash((block, *ids[start : start + _CACHE_BLOCK]))
+            if block in self._seen and cached == start:
+                cached = start + _CACHE_BLOCK
             self._seen.add(block)
         if len(self._seen) > 100_000:
             self._seen.clear()

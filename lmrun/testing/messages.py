@@ -42,6 +42,7 @@ def answer(engine: Engine, raw: Body, kinds: Kinds = ()) -> dict[str, Any]:
             "cache_creation_input_tokens": 0,
             "cache_read_input_tokens": cached,
             "output_tokens": len(thought) + len(generated.ids),
+            "output_tokens_details": {"thinking_tokens": len(thought)},
         },
     }
 

@@ -13,6 +13,7 @@ In a terminal: ``python -m lmrun.testing.proxy http://127.0.0.1:8000 --port 8778
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,11 @@ def _shift(logprobs: dict[str, Any]) -> None:
         logprobs["token_logprobs"] = [None, *own[2:], *own[-1:]][: len(own)]
 
 
+def _say(url: str) -> None:
+    sys.stdout.write(f"listening on {url}/v1\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     """Serve until interrupted."""
     parser = argparse.ArgumentParser(prog="python -m lmrun.testing.proxy", description=__doc__)
@@ -88,7 +94,7 @@ def main() -> None:
     parser.add_argument("--script", type=Path, help="TOML file with the keys of a Script")
     options = parser.parse_args()
     script = read_script(options.script) if options.script else Script()
-    FaultProxy(options.upstream, script, port=options.port, keep=0).run()
+    FaultProxy(options.upstream, script, port=options.port, keep=0).run(_say)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,7 @@ from aiohttp import web
 
 from lmrun.testing import chat, completions, messages
 from lmrun.testing.errors import error, refusal
-from lmrun.testing.faults import edit, refused
+from lmrun.testing.faults import edit, prompt_of, refused
 from lmrun.testing.generating import Body, Engine, Refused
 from lmrun.testing.message_batches import MessageBatches
 from lmrun.testing.openai_batches import OpenAIBatches
@@ -56,6 +57,13 @@ class ScriptedServer(Server):
     def save_tokenizer(self, folder: Path) -> Path:
         """Write the model's ``tokenizer.json`` into a folder; the folder."""
         return save_tokenizer(folder)
+
+    def prompt(self, parsed: Any) -> str:
+        """The text of a request, token ids decoded."""
+        return prompt_of(parsed, self._decode)
+
+    def _decode(self, ids: list[int]) -> str:
+        return self.engine.tokens.decode([i for i in ids if 0 <= i < self.engine.model.size])
 
     async def reply(self, request: web.BaseRequest, body: bytes, kinds: frozenset[str]) -> Reply:
         """What the endpoint answers."""
@@ -128,6 +136,11 @@ def _tokenize(engine: Engine, raw: Body, kinds: frozenset[str]) -> dict[str, Any
     return {"count": len(ids), "max_model_len": engine.script.context_length, "tokens": ids, "token_strs": strings}
 
 
+def _say(url: str) -> None:
+    sys.stdout.write(f"listening on {url}/v1\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     """Serve until interrupted."""
     parser = argparse.ArgumentParser(prog="python -m lmrun.testing.server", description=__doc__)
@@ -141,7 +154,7 @@ def main() -> None:
         script = dataclasses.replace(script, latency=options.latency)
     if options.tokenizer:
         save_tokenizer(options.tokenizer)
-    ScriptedServer(script, port=options.port, keep=0).run()
+    ScriptedServer(script, port=options.port, keep=0).run(_say)
 
 
 if __name__ == "__main__":

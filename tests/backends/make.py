@@ -72,8 +72,11 @@ def tokenizer(kind: str, chat_template: str | None = None) -> Any:
     return made
 
 
-def model(architecture: str, *, positions: int = 128) -> Any:
-    """A small model with random weights, spread wide enough that a mistake of one position shows."""
+def model(architecture: str, *, positions: int = 128, head_dim: int = 12) -> Any:
+    """A small model with random weights, spread wide enough that a mistake of one position shows.
+
+    ``head_dim`` is one of a Llama; servers compute attention only for sizes that are usual.
+    """
     import torch
     import transformers as tr
 
@@ -88,7 +91,9 @@ def model(architecture: str, *, positions: int = 128) -> Any:
     }
     made: Any
     if architecture == "llama":
-        llama = tr.LlamaConfig(**common, **size, num_key_value_heads=2, max_position_embeddings=positions)
+        llama = tr.LlamaConfig(
+            **common, **size, num_key_value_heads=2, head_dim=head_dim, max_position_embeddings=positions
+        )
         made = tr.LlamaForCausalLM(llama)
     elif architecture == "gpt2":
         made = tr.GPT2LMHeadModel(tr.GPT2Config(**common, n_embd=48, n_layer=2, n_head=4, n_positions=positions))
@@ -121,23 +126,30 @@ def save(folder: Path, architecture: str, kind: str, *, positions: int = 128, ch
 
 def save_thinking(folder: Path, texts: list[tuple[str, str]], *, delimiters: tuple[str, str], special: bool) -> Path:
     """A chat model that has learnt by heart what to answer to each prompt, with tokens of its own for reasoning."""
-    import torch
     from tokenizers import AddedToken
 
     made = tokenizer("bytes", CHAT_TEMPLATE)
     made.add_tokens([AddedToken(text, special=special, normalized=False) for text in delimiters])
     made.save_pretrained(folder)
-    taught = model("llama").train()
     examples = [(made.encode(f"<|user|>{question}\n<|assistant|>"), made.encode(answer)) for question, answer in texts]
+    taught = teach(model("llama"), [(prompt, [*answer, made.eos_token_id]) for prompt, answer in examples], 120)
+    taught.config.eos_token_id = taught.generation_config.eos_token_id = made.eos_token_id
+    taught.save_pretrained(folder)
+    return folder
+
+
+def teach(taught: Any, examples: list[tuple[list[int], list[int]]], rounds: int) -> Any:
+    """Train a model to continue each of these tokens with those."""
+    import torch
+
+    taught.train()
     optimizer = torch.optim.AdamW(taught.parameters(), lr=3e-3)
-    for _ in range(120):
+    for _ in range(rounds):
         for prompt, answer in examples:
-            tokens = torch.tensor([[*prompt, *answer, made.eos_token_id]])
+            tokens = torch.tensor([[*prompt, *answer]])
             labels = tokens.clone()
             labels[0, : len(prompt)] = -100
             taught(input_ids=tokens, labels=labels).loss.backward()
             optimizer.step()
             optimizer.zero_grad()
-    taught.config.eos_token_id = taught.generation_config.eos_token_id = made.eos_token_id
-    taught.eval().save_pretrained(folder)
-    return folder
+    return taught.eval()

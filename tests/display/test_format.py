@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmrun.display.format import count, dollars, duration, number, safe, size, spending
+from lmrun.display.format import brief, dollars, duration, number, safe, size, spending
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,8 @@ def test_safe_keeps_ordinary_text(text: str) -> None:
     ("n", "text"),
     [(0, "0"), (9_999, "9,999"), (10_000, "10.0k"), (999_960, "1.0M"), (3_200_000, "3.2M"), (2 * 10**9, "2.0G")],
 )
-def test_count(n: int, text: str) -> None:
-    assert count(n) == text
+def test_brief(n: int, text: str) -> None:
+    assert brief(n) == text
 
 
 @pytest.mark.parametrize(("amount", "text"), [(0.0, "0"), (0.00123, "0.0012"), (1.239, "1.24"), (1234.5, "1,234.50")])

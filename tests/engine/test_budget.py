@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -15,14 +16,31 @@ from lmrun.backends.base import Chunk
 from lmrun.display.report import interrupted_words
 from lmrun.engine.budget import Asked, Budget, BudgetSpent
 from lmrun.engine.estimate import upper_bound
+from lmrun.engine.forecast import forecast
+from lmrun.engine.inputs import Overrides, open_manifest, open_sources
+from lmrun.engine.plan import build_plan
 from lmrun.engine.prices import Price
+from lmrun.engine.signals import throw_into
+from lmrun.engine.usage import usage_by_model
 from lmrun.errors import ExitCode, ManifestError
-from lmrun.requests import Message, Request, Response
+from lmrun.requests import Message, Request, Response, ResponseError
 from lmrun.store.reader import RunReader
 from lmrun.store.records import Tokens
+from lmrun.testing.script import Script
+from lmrun.testing.scripted import ScriptedBackend
+from lmrun.testing.server import ScriptedServer
 from tests.engine.conftest import World, complete
 
 PRICE = Price(2.0, 0.5, 8.0, "test")
+
+
+def stream(server: Server, requests: list[Request]) -> list[int]:
+    """Ask them within the budget, as the engine does; returns the positions in the order of the answers."""
+    answered = []
+    for chunk in server.budget.guard("m").stream(server.stream, enumerate(requests)):
+        server.check()
+        answered += [position for position, _ in chunk]
+    return answered
 
 
 class Server:
@@ -47,7 +65,6 @@ class Server:
             if flying:
                 position, request = flying.pop(self.random.randrange(len(flying)))
                 yield [(position, self._answer(request))]
-                self.check()
 
     def _answer(self, request: Request) -> Response:
         most = upper_bound(request)
@@ -79,20 +96,16 @@ def test_a_budget_is_never_exceeded(
     sizes: list[tuple[int, int]], usd: float | None, tokens: int | None, spent: int, at_once: int, seed: int
 ) -> None:
     budget = Budget.of(usd, tokens, {"other": PRICE, "m": PRICE}, {"other": Tokens(input=spent)})
-    over = budget.obstacle("m", Tokens()) is not None
     server = Server(budget, seed, at_once)
     requests = [request(*size) for size in sizes]
     try:
-        answered = [i for chunk in budget.guard("m").stream(server.stream, enumerate(requests)) for i, _ in chunk]
-        assert sorted(answered) == list(range(len(requests)))
+        assert sorted(stream(server, requests)) == list(range(len(requests)))
     except BudgetSpent as stop:
         first = len(server.asked)
         assert sorted(server.asked) == list(range(first)), "requests are handed out in order"
         assert budget.obstacle("m", upper_bound(requests[first])) == stop.key, "it stops only where nothing fits"
     assert set(server.asked.values()) <= {1}
     assert budget.accounts["m"].reserved == Tokens()
-    if not over:
-        server.check()
 
 
 def test_answers_make_room_for_more() -> None:
@@ -101,16 +114,14 @@ def test_answers_make_room_for_more() -> None:
     budget = Budget.of(None, most * 10, {"m": None}, {})
     server = Server(budget, 1, 64)
     with pytest.raises(BudgetSpent):
-        for _ in budget.guard("m").stream(server.stream, enumerate(requests)):
-            pass
+        stream(server, requests)
     assert server.rounds > 1 and len(server.asked) > 10
 
 
 def test_without_a_limit_everything_is_handed_out_at_once() -> None:
     budget = Budget.of(None, None, {"m": PRICE}, {})
     server = Server(budget, 1, 4)
-    answers = budget.guard("m").stream(server.stream, enumerate([request(9) for _ in range(9)]))
-    assert len(list(answers)) == 9 and server.rounds == 1 and budget.spent()[1] > 0
+    assert len(stream(server, [request(9)] * 9)) == 9 and server.rounds == 1 and budget.spent()[1] > 0
 
 
 def test_a_spent_budget_asks_for_no_backend() -> None:
@@ -119,6 +130,23 @@ def test_a_spent_budget_asks_for_no_backend() -> None:
         list(budget.guard("m").chunks(lambda: pytest.fail("the model was loaded"), 1))
     with pytest.raises(BudgetSpent):
         list(budget.guard("m").stream(lambda _: pytest.fail("the model was loaded"), iter([(0, request(1))])))
+
+
+def test_what_is_thrown_into_the_stream_reaches_the_backend() -> None:
+    def send(requests: Asked) -> Iterator[Chunk]:
+        position, _ = next(requests)
+        try:
+            yield []
+        except KeyboardInterrupt:
+            yield [(position, Response(text="drained"))]
+            raise
+
+    answers = Budget.of(None, 9999, {"m": None}, {}).guard("m").stream(send, enumerate([request(1)] * 3))
+    assert next(answers) == []
+    ((_, response),) = throw_into(answers, KeyboardInterrupt())
+    assert response.text == "drained"
+    with pytest.raises(KeyboardInterrupt):
+        next(answers)
 
 
 def test_nothing_can_take_more_than_its_upper_bound() -> None:
@@ -130,9 +158,7 @@ def test_nothing_can_take_more_than_its_upper_bound() -> None:
     assert upper_bound(long).input >= 200
 
 
-def test_a_scored_token_is_part_of_the_prompt() -> None:
-    scored = Tokens.of(Response(logprob=-1.0, prompt_tokens=10, completion_tokens=3, cached_tokens=4))
-    assert scored == Tokens(input=13, cached=4)
+def test_cached_tokens_have_a_price_of_their_own() -> None:
     written = Tokens.of(Response(text="", prompt_tokens=10, completion_tokens=3, reasoning_tokens=2))
     assert written == Tokens(input=10, output=3, reasoning=2)
     assert PRICE.usd(Tokens(1_000_000, 400_000, 100_000)) == pytest.approx(0.6 * 2 + 0.4 * 0.5 + 0.1 * 8)
@@ -143,9 +169,9 @@ def test_a_scored_token_is_part_of_the_prompt() -> None:
 SPEECH = '[[tasks]]\nname = "speech"\n[[tasks]]\nname = "colours"\n'
 
 
-def with_budget(world: World, budget: str, *, chunk: int = 2) -> Path:
+def with_budget(world: World, budget: str, **options: Any) -> Path:
     (world.folder / "prices.toml").write_text("[mine.models]\nstub = { input = 1000.0, output = 1000.0 }\n")
-    path = world.manifest(world.stub(chunk=chunk), tasks=SPEECH)
+    path = world.manifest(world.stub(chunk=2, **options), tasks=SPEECH)
     path.write_text(f'{path.read_text()}[run]\nprices = "prices.toml"\n{budget}\n')
     return path
 
@@ -158,8 +184,9 @@ def test_a_run_stops_at_the_budget_and_goes_on_when_it_is_raised(world: World, l
     key = low.split(maxsplit=1)[0]
     assert reader.info()["status"] == "interrupted" and reader.info()["stopped"] == key
     asked = len(world.calls())
-    words = interrupted_words(reader, "m.toml")
-    assert f"{40 - asked} requests left to ask" in words and f"raise {key}" in words
+    words = interrupted_words(reader, "resume with the same command: lmrun batch m.toml")
+    assert f"{40 - asked} requests left to ask" in words
+    assert f"raise {key} and resume with the same command: lmrun batch m.toml" in words
     # The chunk that spends the budget is the last one.
     assert 60 <= sum(tokens.total for tokens in reader.tokens().values()) <= 60 + 2 * 20
     reader.close()
@@ -172,6 +199,24 @@ def test_a_run_stops_at_the_budget_and_goes_on_when_it_is_raised(world: World, l
     assert complete(second) and second.directory == first.directory
     assert len(world.calls()) == len(set(world.calls())) == 40
     assert world.scores(second) == world.scores(world.run(with_budget(world, ""), fresh=True, cache=False))
+
+
+@pytest.mark.parametrize("low", ["budget_tokens = 200", "budget_usd = 0.2"])
+@pytest.mark.parametrize("in_flight", [1, 4, 64])
+def test_a_streaming_run_never_exceeds_its_budget(world: World, low: str, in_flight: int) -> None:
+    options = {"streaming": True, "in_flight": in_flight}
+    first = world.run(with_budget(world, low, **options))
+    assert first.exit_code is ExitCode.INTERRUPTED
+    reader = RunReader(first.directory)
+    asked, taken = len(world.calls()), reader.tokens()["stub"].total
+    assert 0 < asked < 40 and 100 < taken <= 200
+    assert reader.unanswered() == 40 - asked, "what was asked is answered"
+    # The first task is complete and scored, although the run is not.
+    assert [job.status for job in reader.jobs()] == ["scored", "looked_up"]
+    reader.close()
+    second = world.run(with_budget(world, "", **options))
+    assert complete(second) and second.directory == first.directory
+    assert len(world.calls()) == len(set(world.calls())) == 40
 
 
 def test_answers_from_the_cache_cost_nothing(world: World) -> None:
@@ -191,3 +236,55 @@ def test_a_budget_in_dollars_needs_a_price(world: World) -> None:
     assert "no price known for stub: add price" in problem.message
     assert problem.location and problem.location.line == 1
     assert not (world.folder / "runs").exists()
+
+
+def test_what_errors_took_stays_spent_when_they_are_asked_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = ScriptedBackend.answer
+
+    def costly_error(backend: ScriptedBackend, request: Request) -> Response:
+        if "colour 3" in str(request.context):
+            return Response(error=ResponseError("choice_not_in_top_logprobs", "no"), prompt_tokens=7)
+        return whole(backend, request)
+
+    path = with_budget(world, "")
+    with monkeypatch.context() as patched:
+        patched.setattr(ScriptedBackend, "answer", costly_error)
+        first = world.run(path)
+    assert first.exit_code is ExitCode.INCOMPLETE
+    spent = RunReader(first.directory).tokens()["stub"]
+    second = world.run(path)
+    assert complete(second) and second.directory == first.directory
+    # Four requests failed, and were then answered.
+    later = RunReader(second.directory).tokens()["stub"]
+    assert later.total > spent.total
+    answers = RunReader(world.run(path, fresh=True, cache=False).directory).tokens()["stub"]
+    assert later == answers + Tokens(input=4 * 7)
+
+
+def test_a_server_is_asked_within_the_budget(world: World) -> None:
+    with ScriptedServer(Script()) as server:
+        tokenizer = server.save_tokenizer(world.folder)
+        table = (
+            f'name = "s"\nbackend = "openai-completions"\nmodel = "{server.script.model}"\n'
+            f'base_url = "{server.base_url}"\ntokenizer = "{tokenizer}"\nprice = {{ input = 2.0, output = 10.0 }}'
+        )
+        path = world.manifest(table, tasks=SPEECH)
+        plan = build_plan(manifest := open_manifest(str(path), Overrides()), open_sources(manifest))
+        planned = forecast(plan, world.folder / "none.db").total()
+        text = path.read_text()
+        path.write_text(f"{text}[run]\nbudget_usd = {planned.usd_low}\n")
+        first = world.run(path)
+        assert first.exit_code is ExitCode.INTERRUPTED
+        reader = RunReader(first.directory)
+        usage = usage_by_model(reader)["s"]
+        assert usage.usd and 0 < usage.usd <= (planned.usd_low or 0)
+        reader.close()
+
+        path.write_text(text)
+        second = world.run(path)
+        assert complete(second) and second.directory == first.directory
+        reader = RunReader(second.directory)
+        usage = usage_by_model(reader)["s"]
+        reader.close()
+    assert usage.tokens.input == planned.prompt_tokens
+    assert usage.usd and (planned.usd_low or 0) < usage.usd <= (planned.usd_high or 0)

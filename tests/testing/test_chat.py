@@ -109,6 +109,7 @@ def test_thinking_is_a_block(server: ScriptedServer) -> None:
     reply = message(server, thinking=thinking, temperature=1, max_tokens=2000).json
     assert reply["content"][0]["type"] == "thinking"
     assert reply["content"][0]["thinking"] == THOUGHT
+    assert 0 < reply["usage"]["output_tokens_details"]["thinking_tokens"] < reply["usage"]["output_tokens"]
 
 
 def test_a_message_ends_what_the_assistant_began(server: ScriptedServer) -> None:

@@ -115,6 +115,10 @@ class ApiBackend:
         """Find out whether the server can answer such requests. Raises :class:`~lmrun.errors.BackendError`."""
         self._ask(self._wire.check(needs, self._post))
 
+    def counter(self) -> Callable[[Request], int] | None:
+        """What counts prompt tokens, where the manifest names a tokenizer."""
+        return self._wire.counter()
+
     def capabilities(self) -> Sequence[Capability]:
         """All that can be found out about the server."""
         return self._ask(self._wire.capabilities(self._post))

@@ -97,6 +97,8 @@ class Questions:
         try:
             models = listed_models(await post.get("/models"))
         except Failed as failed:
+            if failed.status is None:
+                raise  # nothing is reached at all
             return Finding(None, f"no list of models: {failed}")
         entry = next((m for m in models if m.get("id") == self.spec.model), models[0] if len(models) == 1 else {})
         for name in _LENGTHS:

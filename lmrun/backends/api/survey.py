@@ -30,7 +30,8 @@ async def survey(probe: Probe, post: Post) -> list[Capability]:
         async for capability in _survey(probe, post):
             found.append(capability)
     except Failed as failed:
-        found.append(Capability("answers", "no", str(failed), _advice(probe, failed)))
+        if all(c.name != "address" or c.state == "yes" for c in found):
+            found.append(Capability("answers", "no", str(failed), _advice(probe, failed)))
     except BackendError as error:
         found.append(Capability("answers", "no", error.message, error.hint or ""))
     return found
