@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from lmrun.backends.base import Backend, ModelIdentity, ModelSpec
 from lmrun.backends.generation import PARAMETERS, normalise
@@ -86,6 +86,14 @@ class PlannedGroup:
         }
 
 
+class Make(Protocol):
+    """Builds the backend of a model."""
+
+    def __call__(self, state: Path | None = None) -> Backend:
+        """The backend; in ``state`` it may keep what it has to find again after a restart of the run."""
+        ...
+
+
 @dataclass(slots=True)
 class PlannedModel:
     """One model: who it is, or why it cannot be told."""
@@ -93,8 +101,7 @@ class PlannedModel:
     spec: ModelSpec
     identity: ModelIdentity | None
     error: LmrunError | None
-    make: Callable[[Path | None], Backend]
-    """Builds the backend; it may keep in a folder what it has to find again after a restart."""
+    make: Make
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,11 +276,11 @@ def plan_models(entries: Sequence[ModelEntry], offline: bool) -> list[PlannedMod
 
 
 def _plan_model(spec: ModelSpec) -> PlannedModel:
-    def make(state: Path | None) -> Backend:
+    def make(state: Path | None = None) -> Backend:
         return backend_class(spec.backend)(replace(spec, state=state))
 
     try:
-        return PlannedModel(spec, make(None).identify(), None, make)
+        return PlannedModel(spec, make().identify(), None, make)
     except BackendError as error:
         return PlannedModel(spec, None, error, make)
     except Exception as error:  # noqa: BLE001 - a plug-in may raise anything; the other models are not to suffer
