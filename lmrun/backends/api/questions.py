@@ -191,7 +191,7 @@ class Questions:
         if response is not None and response.error:
             raise self.refusal(
                 f"loglikelihood_rolling requests cannot be answered without a tokenizer: {response.error.message}",
-                "name the model's tokenizer, so that texts are sent as tokens",
+                'tokenizer = "hub id or folder" of the model: texts are then sent as tokens',
             )
         return Finding(True, "a text is scored from its first token on")
 
