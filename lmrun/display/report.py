@@ -102,7 +102,7 @@ def closing_words(reader: RunReader) -> str:
     for model in reader.models():
         if model["error"]:
             lines.append(f"model {model['name']} failed: {model['error']['message']}")
-    lines.extend(f"{job.model} {job.label} failed: {job.error['message']}" for job in jobs if job.error)
+    lines.extend(_failures(jobs))
     lines.extend(_error_words(reader))
     dirty = sum(len(found.overlaps) for found in reader.decontamination().values())
     if dirty:
@@ -122,6 +122,17 @@ def closing_words(reader: RunReader) -> str:
     if any(job.n_scored for job in jobs):
         lines.append(f"look at samples: lmrun show {reader.run.path} --wrong")
     return "\n".join(lines) + "\n"
+
+
+def _failures(jobs: Sequence[JobView]) -> Iterator[str]:
+    """Jobs that failed, those for one reason in one line."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for job in jobs:
+        if job.error:
+            alike.setdefault((job.model, str(job.error["message"])), []).append(job.label)
+    for (model, message), labels in alike.items():
+        more = f" and {len(labels) - 1:,} more" if len(labels) > 1 else ""
+        yield f"{model} {labels[0]}{more} failed: {message}"
 
 
 def _spent(reader: RunReader) -> Iterator[str]:

@@ -37,6 +37,8 @@ class JobEnds:
     log: RunLog
     codes: dict[int, ExitCode] = field(default_factory=dict)
     """By job id, how it ended."""
+    _told: dict[str, str] = field(default_factory=dict)
+    """By words of a failure, the first job that failed so: told at length once."""
     _waiting: deque[Job] = field(default_factory=deque)
     _scoring: tuple[Job, Iterator[int]] | None = None
 
@@ -97,7 +99,11 @@ class JobEnds:
         address = job.address
         self.store.set_job(address.id, "failed", describe(error))
         self.tracker.update(address.model, address.label, state="failed", headline=str(error).split("\n")[0][:80])
-        self.tracker.note(f"{address.model} {address.label} failed: {in_words(error)}")
+        words = in_words(error)
+        first = self._told.setdefault(words, address.label)
+        self.tracker.note(
+            f"{address.model} {address.label} failed: {words if first == address.label else f'as {first}'}"
+        )
         self.log.write("error", "job failed", model=address.model, job=address.label, error=trace(error))
         failed = ExitCode.BACKEND_FAILED if isinstance(error, BackendError) else ExitCode.INCOMPLETE
         self.codes[address.id] = failed
