@@ -48,9 +48,11 @@ def test_a_server_whose_log_probabilities_are_shifted(world: World) -> None:
 
 def test_a_server_that_cannot_what_no_task_needs_is_fit(world: World) -> None:
     with ScriptedServer(Script(ignores=["echo"])) as server:
-        (report,) = examined(world, table("openai-completions", server.base_url))
-    assert states(report)["echo with logprobs"] == "no"
-    assert report.fit  # choices of one token are scored by the next one
+        model = table("openai-completions", server.base_url)
+        unsure, sure = (examined(world, model + scoring)[0] for scoring in ("", '\nscoring = "next_token"'))
+    assert states(unsure)["echo with logprobs"] == "no"
+    assert not unsure.fit  # a choice that is a word may be several tokens
+    assert sure.fit
 
 
 def test_each_model_has_its_report(world: World) -> None:

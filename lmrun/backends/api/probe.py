@@ -51,7 +51,7 @@ class Probe(Questions):
                 self._check_template()
             await self._check_tokens(post)
         if scored := needs.kinds - {"generate_until"}:
-            await self._check_scoring(scored, self._one_token(needs), post)
+            await self._check_scoring(scored, needs, post)
         if "generate_until" in needs.kinds:
             await self.find_answers(post, needs)
         if needs.prefill and needs.messages and self.spec.backend != "openai-completions":
@@ -94,9 +94,10 @@ class Probe(Questions):
         sure = self.spec.backend == "openai-completions" and self.options.scoring == "auto"
         return needs.longest <= 1 if sure else not needs.phrases
 
-    async def _check_scoring(self, kinds: frozenset[RequestKind], one_token: bool, post: Post) -> None:
+    async def _check_scoring(self, kinds: frozenset[RequestKind], needs: Needs, post: Post) -> None:
         tried: list[str] = []
-        for name, find in self._methods(one_token=one_token and "loglikelihood_rolling" not in kinds).items():
+        one_token = self._one_token(needs) and "loglikelihood_rolling" not in kinds
+        for name, find in self._methods(one_token=one_token).items():
             await find(post)
             if getattr(self.found, name):
                 if "loglikelihood_rolling" in kinds and not self.as_tokens:
@@ -108,7 +109,11 @@ class Probe(Questions):
             "; ".join(tried)
             or "More than one token is to be scored, and the log-probabilities of a prompt are not given"
         )
-        raise self.refusal(f"{what} requests cannot be answered honestly. {reasons}", _OTHERS)
+        words = 'scoring = "next_token" if each choice is a single token, or ' if self._may_be_tokens(needs) else ""
+        raise self.refusal(f"{what} requests cannot be answered honestly. {reasons}", words + _OTHERS)
+
+    def _may_be_tokens(self, needs: Needs) -> bool:
+        return self.spec.backend == "openai-completions" and 1 < needs.longest and not needs.phrases
 
     def _methods(self, *, one_token: bool) -> Mapping[str, Callable[[Post], Awaitable[None]]]:
         """The ways of scoring that come into question, the best first."""
