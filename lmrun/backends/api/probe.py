@@ -113,7 +113,7 @@ class Probe(Questions):
         raise self.refusal(f"{what} requests cannot be answered honestly. {reasons}", words + _OTHERS)
 
     def _may_be_tokens(self, needs: Needs) -> bool:
-        return self.spec.backend == "openai-completions" and 1 < needs.longest and not needs.phrases
+        return self.spec.backend == "openai-completions" and needs.longest > 1 and not needs.phrases
 
     def _methods(self, *, one_token: bool) -> Mapping[str, Callable[[Post], Awaitable[None]]]:
         """The ways of scoring that come into question, the best first."""
