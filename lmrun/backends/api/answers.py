@@ -14,9 +14,7 @@ from lmrun.requests import Response, ResponseError
 
 def unasked(asked: Asked, error: Unanswerable) -> Ready:
     """The response to a request that cannot be asked."""
-    if error.skip:
-        return Ready(asked.position, Response(skipped=str(error), attempts=0))
-    return Ready(asked.position, Response(error=ResponseError(error.kind, str(error)), attempts=0))
+    return Ready(asked.position, replace(error.response(), attempts=0))
 
 
 def failure(failed: Failed, generates: bool) -> Response:

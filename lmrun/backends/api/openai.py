@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from lmrun.backends.api.answers import unasked
 from lmrun.backends.api.call import Asked, Call, Malformed, Post, Ready
 from lmrun.backends.api.found import Found
 from lmrun.backends.api.logprobs import Alternatives, Choices, Scored
@@ -38,7 +39,10 @@ class OpenAiWire:
 
     def headers(self, key: str | None) -> Mapping[str, str]:
         """The key, where there is one."""
-        return {} if key is None else {"Authorization": f"Bearer {key}"}
+        if key is None:
+            return {}
+        header = self.options.api_key_header
+        return {header: key} if header else {"Authorization": f"Bearer {key}"}
 
     async def check(self, needs: Needs, post: Post) -> None:
         """Find out whether the server can answer this."""
@@ -86,7 +90,7 @@ def each(asked: Iterable[Asked], calls: Callable[[Asked], Iterable[Call | Ready]
         try:
             yield from calls(one)
         except Unanswerable as error:
-            yield Ready(one.position, replace(error.response(), attempts=0))
+            yield unasked(one, error)
 
 
 # -- answers -----------------------------------------------------------------------------------------------------------
