@@ -12,6 +12,7 @@ from lmrun.backends.api.openai import (
     OpenAiWire,
     among,
     answer,
+    as_messages,
     each,
     reasoning_delimiters,
     scored,
@@ -19,8 +20,8 @@ from lmrun.backends.api.openai import (
 )
 from lmrun.backends.api.replies import choices, divide_cost, finish_reason, spent
 from lmrun.backends.generation import Generation, normalise
-from lmrun.backends.tokenize import Unanswerable
-from lmrun.requests import Context, Message, Request, Response, context_as_json
+from lmrun.backends.tokenize import Unanswerable, estimated_tokens
+from lmrun.requests import Context, Request, Response, context_as_json
 
 _PATH = "/chat/completions"
 _TOP = 20
@@ -82,15 +83,9 @@ class ChatWire(OpenAiWire):
         return fields
 
 
-def as_messages(context: Context) -> tuple[Message, ...]:
-    """The messages of a context; plain text becomes one of the user."""
-    return (Message("user", context),) if isinstance(context, str) else context
-
-
 def estimate(context: Context) -> int:
-    """Prompt tokens, about: a quarter of the bytes, and some for each message."""
-    messages = as_messages(context)
-    return sum(len(m.content.encode("utf-8", "surrogatepass")) // 4 + _PER_MESSAGE for m in messages)
+    """Prompt tokens, about: those of the texts, and some for each message."""
+    return sum(estimated_tokens(message.content) + _PER_MESSAGE for message in as_messages(context))
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------

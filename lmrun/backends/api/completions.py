@@ -34,7 +34,7 @@ from lmrun.backends.light_tokenizer import load_tokenizer
 from lmrun.backends.reasoning import Delimiters
 from lmrun.backends.source import Source, locate
 from lmrun.backends.templates import delimiters, template_file, template_hash, template_name
-from lmrun.backends.tokenize import Encoder, Prompt, Tokens, Unanswerable, cut_pair, cut_prompt
+from lmrun.backends.tokenize import Encoder, Prompt, Tokens, Unanswerable, cut_pair, cut_prompt, estimated_tokens
 from lmrun.errors import BackendError
 from lmrun.requests import Request, Response, canonical_json
 
@@ -326,4 +326,4 @@ class CompletionsWire(OpenAiWire):
 
 
 def _estimated(text: str) -> Sent:
-    return Sent(text, len(text.encode("utf-8", "surrogatepass")) // 4 + 1)
+    return Sent(text, estimated_tokens(text))

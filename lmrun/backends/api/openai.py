@@ -17,7 +17,7 @@ from lmrun.backends.generation import ONLY_SAMPLED, Generation, cut_at_stops
 from lmrun.backends.reasoning import KNOWN, Delimiters, split
 from lmrun.backends.templates import stated_delimiters
 from lmrun.backends.tokenize import Unanswerable
-from lmrun.requests import FinishReason, Request, Response, ResponseError
+from lmrun.requests import Context, FinishReason, Message, Request, Response, ResponseError
 
 SUSPICIOUS = ResponseError(
     "suspicious_logprobs",
@@ -82,6 +82,11 @@ class OpenAiWire:
         if seed is not None:
             fields["seed"] = seed
         return fields
+
+
+def as_messages(context: Context) -> tuple[Message, ...]:
+    """The messages of a context; plain text becomes one of the user."""
+    return (Message("user", context),) if isinstance(context, str) else context
 
 
 def each(asked: Iterable[Asked], calls: Callable[[Asked], Iterable[Call | Ready]]) -> Iterator[Call | Ready]:
