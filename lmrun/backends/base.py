@@ -55,8 +55,6 @@ class Needs:
     kinds: frozenset[RequestKind]
     messages: bool = False
     """Some prompts are messages of a chat."""
-    text: bool = False
-    """Some prompts are plain text."""
     prefill: bool = False
     """Some chats end with the beginning of the answer."""
     sampled: bool = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -10,7 +9,7 @@ from importlib.util import find_spec
 from typing import TypeAlias
 
 from lmrun.backends.base import Backend, ModelSpec
-from lmrun.errors import BackendError
+from lmrun.errors import BackendError, did_you_mean
 
 GROUP = "lmrun.backends"
 """Entry-point group in which a plug-in announces its backend: ``name = "module:Class"``."""
@@ -41,8 +40,7 @@ def backend_class(name: str) -> BackendFactory:
     """
     known = _known()
     if name not in known:
-        close = difflib.get_close_matches(name, known, 1)
-        hint = f'did you mean "{close[0]}"?' if close else f"known backends: {', '.join(sorted(known))}"
+        hint = did_you_mean(name, known) or f"known backends: {', '.join(sorted(known))}"
         raise BackendError(f'unknown backend "{name}"', hint=hint)
     missing = [package for package in _NEEDS.get(name, ()) if find_spec(package) is None]
     if missing:

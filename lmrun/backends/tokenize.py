@@ -59,6 +59,15 @@ class Tokenizer(Protocol):
         ...
 
 
+BYTES_PER_TOKEN = 4
+"""Of text, about."""
+
+
+def estimated_tokens(*texts: str) -> int:
+    """How many tokens texts have together, about."""
+    return -(-sum(len(text.encode("utf-8", "surrogatepass")) for text in texts) // BYTES_PER_TOKEN)
+
+
 class Unanswerable(Exception):  # noqa: N818 - the state of a request, not a fault of the program
     """A request that this model cannot be asked; becomes the error of its response."""
 

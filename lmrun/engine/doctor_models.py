@@ -69,7 +69,6 @@ def _shape(requests: Sequence[Request]) -> Shape:
     return Shape(
         kinds=frozenset(request.kind for request in requests),
         messages=bool(chats),
-        text=len(chats) < len(requests),
         prefill=any(chat and chat[-1].role == "assistant" for chat in chats),
         phrases=any(" " in continuation for continuation in scored),
         longest=max(map(len, scored), default=0),

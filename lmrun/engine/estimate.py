@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from lmrun.backends.generation import DEFAULT_MAX_TOKENS, normalise
-from lmrun.backends.tokenize import Unanswerable
+from lmrun.backends.tokenize import BYTES_PER_TOKEN, Unanswerable
+from lmrun.backends.tokenize import estimated_tokens as estimated
 from lmrun.requests import Request
 from lmrun.store.records import Tokens
 
-BYTES_PER_TOKEN = 4
 ESTIMATED = f"estimated: bytes / {BYTES_PER_TOKEN}"
 """Name of the method of :func:`estimated_tokens`."""
 
@@ -19,7 +19,7 @@ _SHORTEST_WINDOW = 256
 
 def estimated_tokens(request: Request) -> int:
     """Prompt tokens by the length of the text, a continuation that is scored included."""
-    return -(-_bytes(request) // BYTES_PER_TOKEN)
+    return estimated(*_texts(request))
 
 
 def new_tokens(request: Request, *, asked: bool) -> int:
@@ -37,14 +37,14 @@ def upper_bound(request: Request) -> Tokens:
 
     A long text that is scored as a whole is sent in windows that overlap.
     """
-    size = _bytes(request)
+    size = sum(len(text.encode("utf-8", "surrogatepass")) for text in _texts(request))
     if request.kind == "loglikelihood_rolling":
         return Tokens(input=2 * size + _TOKENS_PER_MESSAGE, output=1 + size // _SHORTEST_WINDOW)
     messages = 1 if isinstance(request.context, str) else len(request.context)
     return Tokens(input=size + messages * _TOKENS_PER_MESSAGE, output=new_tokens(request, asked=True))
 
 
-def _bytes(request: Request) -> int:
+def _texts(request: Request) -> tuple[str, ...]:
     context = request.context
     texts = [context] if isinstance(context, str) else [message.content for message in context]
-    return sum(len(text.encode("utf-8", "replace")) for text in (*texts, request.continuation))
+    return (*texts, request.continuation)

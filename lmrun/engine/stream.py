@@ -34,7 +34,6 @@ def needs_of_shape(shape: Shape) -> Needs:
     return Needs(
         kinds=shape.kinds,
         messages=shape.messages,
-        text=shape.text,
         prefill=shape.prefill,
         sampled=any(generation.sample for generation in wanted),
         phrases=shape.phrases,

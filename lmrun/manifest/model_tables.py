@@ -250,6 +250,7 @@ ModelItem: TypeAlias = Annotated[
 ]
 
 OPERATIONAL = frozenset(
-    "api_key_env concurrency requests_per_minute tokens_per_minute retry timeout price batch_prompts".split()
+    "api_key_env api_key_header concurrency requests_per_minute tokens_per_minute retry timeout price "
+    "batch_prompts".split()
 )
 """Keys that say how a model is asked and not what: a run goes on after they change."""

@@ -70,7 +70,6 @@ class Shape:
 
     kinds: frozenset[RequestKind]
     messages: bool
-    text: bool
     prefill: bool
     phrases: bool
     """Some continuation that is scored has several words."""
@@ -136,7 +135,6 @@ class Queue:
         return Shape(
             kinds=frozenset(row["kind"] for row in rows),
             messages=any(row["is_chat"] for row in rows),
-            text=any(not row["is_chat"] and row["kind"] != "loglikelihood_rolling" for row in rows),
             prefill=bool(prefill),
             phrases=bool(phrases),
             longest=longest or 0,

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import groupby
 from types import MappingProxyType
 from typing import Any
 
 import orjson
 
 from lmrun.requests import Request, RequestKind, Response, context_from_json, response_as_json, response_from_json
-from lmrun.store.records import MetricRecord
+from lmrun.store.records import AnsweredSample, MetricRecord
 
 
 def to_json(value: Any) -> str:
@@ -111,3 +112,38 @@ def extraction_counts(db: sqlite3.Connection, job_id: int) -> dict[str, dict[str
     for name, status, count in rows:
         found.setdefault(name, {})[status] = count
     return found
+
+
+def answered_sample(rows: Sequence[sqlite3.Row]) -> AnsweredSample:
+    """A sample from its rows, one per response."""
+    first = rows[0]
+    responses: list[list[Response]] = []
+    error = None
+    # An error of rendering is for good; one of a response is looked for again, as the response may be there by now.
+    if first["position"] is None:
+        error = (
+            json.loads(first["error"])
+            if first["error"]
+            else {"kind": "not_rendered", "message": "the doc gave no requests"}
+        )
+        rows = ()
+    for _, repeats in groupby(rows, key=lambda row: row["position"]):
+        responses.append([])
+        for row in repeats:
+            if row["response"] is None:
+                error = error or {"kind": "not_answered", "message": "the run ended before this request was answered"}
+                continue
+            response = response_value(row["response"])
+            responses[-1].append(response)
+            if response.error and not error:
+                error = {"kind": response.error.kind, "message": response.error.message}
+    return AnsweredSample(
+        id=first["id"],
+        doc_id=first["doc_id"],
+        doc=json.loads(first["doc"]),
+        target=json.loads(first["target"]),
+        text=json.loads(first["text"]),
+        choices=json.loads(first["choices"]),
+        responses=responses,
+        error=error,
+    )

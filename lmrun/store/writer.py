@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from lmrun.requests import Request, Response, context_as_json
+from lmrun.requests import Request, context_as_json
 from lmrun.store import overlaps
 from lmrun.store.connect import connect, transaction
 from lmrun.store.queue import Queue
@@ -27,7 +26,7 @@ from lmrun.store.records import (
     Subset,
     Tokens,
 )
-from lmrun.store.rows import extraction_counts, metric_records, metric_row, response_value, to_json
+from lmrun.store.rows import answered_sample, extraction_counts, metric_records, metric_row, to_json
 from lmrun.store.runs import RunDirectory
 from lmrun.store.schema import MIGRATIONS
 from lmrun.store.usage import keep_tokens_of_errors, tokens_by_model
@@ -302,7 +301,7 @@ class RunStore:
                 return
             last = rows[-1]["doc_id"]
             for _, group in groupby(rows, key=lambda row: row["id"]):
-                yield _answered_sample(list(group))
+                yield answered_sample(list(group))
 
     def write_outcomes(self, outcomes: Iterable[SampleOutcome]) -> None:
         """Store the scores of samples, replacing earlier ones."""
@@ -373,37 +372,3 @@ class RunStore:
                 "UPDATE jobs SET status = 'scored', error = NULL, scoring = ? WHERE id = ?",
                 (to_json(dict(scoring)), job_id),
             )
-
-
-def _answered_sample(rows: Sequence[sqlite3.Row]) -> AnsweredSample:
-    first = rows[0]
-    responses: list[list[Response]] = []
-    error = None
-    # An error of rendering is for good; one of a response is looked for again, as the response may be there by now.
-    if first["position"] is None:
-        error = (
-            json.loads(first["error"])
-            if first["error"]
-            else {"kind": "not_rendered", "message": "the doc gave no requests"}
-        )
-        rows = ()
-    for _, repeats in groupby(rows, key=lambda row: row["position"]):
-        responses.append([])
-        for row in repeats:
-            if row["response"] is None:
-                error = error or {"kind": "not_answered", "message": "the run ended before this request was answered"}
-                continue
-            response = response_value(row["response"])
-            responses[-1].append(response)
-            if response.error and not error:
-                error = {"kind": response.error.kind, "message": response.error.message}
-    return AnsweredSample(
-        id=first["id"],
-        doc_id=first["doc_id"],
-        doc=json.loads(first["doc"]),
-        target=json.loads(first["target"]),
-        text=json.loads(first["text"]),
-        choices=json.loads(first["choices"]),
-        responses=responses,
-        error=error,
-    )

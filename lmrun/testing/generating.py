@@ -164,10 +164,6 @@ class Engine:
             self._seen.clear()
         return cached
 
-    def forget(self) -> None:
-        """Empty the prefix cache."""
-        self._seen.clear()
-
     def scored(self, ids: Sequence[int], *, shifted: bool = False) -> tuple[Rows, Integers]:
         """The distribution before each token, and the place of the token in it.
 

@@ -20,10 +20,10 @@ from lmrun.testing.script import Fault, Script
 from lmrun.testing.server import ScriptedServer
 from lmrun.testing.serving import Reply
 
-SCORED = Needs(frozenset({"loglikelihood"}), text=True)
-WORDS = Needs(frozenset({"loglikelihood"}), text=True, longest=5)
-PHRASES = Needs(frozenset({"loglikelihood"}), text=True, phrases=True, longest=12)
-ROLLING = Needs(frozenset({"loglikelihood_rolling"}), text=True)
+SCORED = Needs(frozenset({"loglikelihood"}))
+WORDS = Needs(frozenset({"loglikelihood"}), longest=5)
+PHRASES = Needs(frozenset({"loglikelihood"}), phrases=True, longest=12)
+ROLLING = Needs(frozenset({"loglikelihood_rolling"}))
 WRITTEN = Needs(frozenset({"generate_until"}), messages=True)
 Edit = Callable[[dict[str, Any], dict[str, Any]], None]
 
@@ -403,7 +403,7 @@ def test_the_survey_of_a_server_that_is_not_there() -> None:
     with asked("openai-chat", base_url="http://127.0.0.1:9/v1") as (backend, _, _):
         found = {c.name: c for c in backend.capabilities()}
     assert found["address"].state == "no"
-    assert "is the server running" in found["address"].advice
+    assert "is it running, and base_url right?" in found["address"].advice
     assert set(found) == {"key", "address"}
 
 

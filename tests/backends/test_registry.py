@@ -23,7 +23,7 @@ def test_the_backends_of_a_source_tree_are_found_without_installation() -> None:
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(BackendError) as caught:
         registry.backend_class("scriptd")
-    assert caught.value.hint == 'did you mean "scripted"?'
+    assert caught.value.hint == "did you mean 'scripted'?"
 
 
 def test_missing_packages_are_named_with_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,7 +96,7 @@ def test_needs_say_what_the_requests_of_a_job_ask(world: World, monkeypatch: pyt
     )
     assert complete(world.run(world.manifest(stream(world), tasks=tasks)))
     assert seen == [
-        Needs(frozenset({"loglikelihood"}), text=True, longest=5),
+        Needs(frozenset({"loglikelihood"}), longest=5),
         Needs(frozenset({"generate_until"}), messages=True, prefill=True, sampled=True, most_stops=3),
     ]
 

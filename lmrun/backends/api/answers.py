@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lmrun.backends.api.call import Asked, Ready
+from lmrun.backends.api.call import Asked, Call, Ready
 from lmrun.backends.api.failures import CONTENT_FILTER, Failed
 from lmrun.backends.tokenize import Unanswerable
 from lmrun.requests import Response, ResponseError
@@ -14,9 +14,7 @@ from lmrun.requests import Response, ResponseError
 
 def unasked(asked: Asked, error: Unanswerable) -> Ready:
     """The response to a request that cannot be asked."""
-    if error.skip:
-        return Ready(asked.position, Response(skipped=str(error), attempts=0))
-    return Ready(asked.position, Response(error=ResponseError(error.kind, str(error)), attempts=0))
+    return Ready(asked.position, replace(error.response(), attempts=0))
 
 
 def failure(failed: Failed, generates: bool) -> Response:
@@ -58,6 +56,14 @@ class Parts:
             self._open[position] = (left - 1, whole)
             return None
         return whole
+
+    def whole(self, call: Call, responses: Sequence[Response]) -> list[tuple[int, Response]]:
+        """The requests that are complete with the responses to a call, each with its position."""
+        done = list(zip(call.owners, responses, strict=True))
+        if not call.parts:
+            return done
+        added = [(position, self.add(position, n, r)) for (position, r), n in zip(done, call.parts, strict=True)]
+        return [(position, response) for position, response in added if response is not None]
 
     def clear(self) -> None:
         """Forget what is not complete."""

@@ -8,12 +8,12 @@ from typing import Any
 
 from lmrun.backends.api.call import Asked, Call, Malformed, Post, Ready
 from lmrun.backends.api.found import Found
-from lmrun.backends.api.openai import answer, each, reasoning_delimiters, with_spent
+from lmrun.backends.api.openai import answer, as_messages, each, reasoning_delimiters, with_spent
 from lmrun.backends.api.options import ApiOptions
 from lmrun.backends.api.replies import Spent
 from lmrun.backends.base import Capability, ModelSpec, Needs
 from lmrun.backends.generation import ONLY_SAMPLED, Generation, normalise
-from lmrun.backends.tokenize import Unanswerable
+from lmrun.backends.tokenize import Unanswerable, estimated_tokens
 from lmrun.errors import BackendError
 from lmrun.requests import Context, FinishReason, Message, Request, Response
 
@@ -115,7 +115,7 @@ class AnthropicWire:
             body=body,
             owners=(position,),
             read=_Reader(generation.until, prompt.moved, self.options),
-            prompt_tokens=prompt.size // 4,
+            prompt_tokens=prompt.tokens,
             new_tokens=generation.max_new_tokens,
             notes={"dropped_stops": dropped} if dropped else {},
         )
@@ -143,12 +143,12 @@ class _Prompt:
     messages: Sequence[Mapping[str, Any]]
     moved: str
     """White space at the end of a prefill: the provider refuses it, so the answer brings it."""
-    size: int
-    """Bytes of all text."""
+    tokens: int
+    """About."""
 
 
 def _prompt(context: Context) -> _Prompt:
-    turns = list(context) if not isinstance(context, str) else [Message("user", context)]
+    turns = list(as_messages(context))
     system = []
     while turns and turns[0].role == "system":
         system.append(turns.pop(0).content)
@@ -168,8 +168,8 @@ def _prompt(context: Context) -> _Prompt:
             messages.append({"role": turn.role, "content": blocks})
     if not messages:
         raise Unanswerable("empty_prompt", "there is nothing to send: this protocol refuses a prompt without text")
-    size = sum(len(text.encode("utf-8", "surrogatepass")) for text in (*system, *(turn.content for turn in turns)))
-    return _Prompt("\n\n".join(system), messages, moved, size)
+    tokens = estimated_tokens(*system, *(turn.content for turn in turns))
+    return _Prompt("\n\n".join(system), messages, moved, tokens)
 
 
 def _blocks(turn: Message) -> list[dict[str, Any]]:

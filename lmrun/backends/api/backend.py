@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property, partial
 from typing import Any, TypeVar
 
@@ -190,7 +191,8 @@ class ApiBackend:
     def _error(self, failed: Failed) -> ModelError:
         models: Sequence[str] = ()
         if failed.kind == "not_found" and self._thread and self._transport:
-            models = self._thread.run(served_models(self._transport))
+            with suppress(Failed):
+                models = self._thread.run(served_models(self._transport))
         name = self._options.api_key_env or self._wire.key_env
         message, hint = explained(failed, self._base_url, self._spec.model, name, bool(self._key), models)
         return ModelError(f'model "{self._spec.name}": {message}', hint=hint)

@@ -12,6 +12,7 @@ from lmrun.backends.api.openai import (
     OpenAiWire,
     among,
     answer,
+    as_messages,
     each,
     reasoning_delimiters,
     scored,
@@ -19,8 +20,8 @@ from lmrun.backends.api.openai import (
 )
 from lmrun.backends.api.replies import choices, divide_cost, finish_reason, spent
 from lmrun.backends.generation import Generation, normalise
-from lmrun.backends.tokenize import Unanswerable
-from lmrun.requests import Context, Message, Request, Response, Role
+from lmrun.backends.tokenize import Unanswerable, estimated_tokens
+from lmrun.requests import Context, Request, Response, context_as_json
 
 _PATH = "/chat/completions"
 _TOP = 20
@@ -66,7 +67,7 @@ class ChatWire(OpenAiWire):
     def _chosen(self, asked: Sequence[Asked]) -> Call:
         """All choices of a doc, by the alternatives for the first token of the answer."""
         context = asked[0].request.context
-        top = self.found.top_logprobs or self.options.dialect.max_top_logprobs or _TOP
+        top = self.found.top_logprobs or _TOP
         fields = {"max_tokens": 1, "temperature": 0.0, "logprobs": True, "top_logprobs": top}
         requests = tuple(request for _, request in asked)
         read = Chosen(requests, Choices(frozenset(request.continuation for request in requests)))
@@ -76,43 +77,15 @@ class ChatWire(OpenAiWire):
     def _chat(self, context: Context) -> dict[str, Any]:
         """The messages; a last one of the assistant is to be continued, which is no part of OpenAI's protocol."""
         messages = as_messages(context)
-        fields: dict[str, Any] = {"messages": [_BODIES[message.role](message) for message in messages]}
+        fields: dict[str, Any] = {"messages": context_as_json(messages)}
         if messages[-1].role == "assistant":
             fields |= {"continue_final_message": True, "add_generation_prompt": False}
         return fields
 
 
-def as_messages(context: Context) -> tuple[Message, ...]:
-    """The messages of a context; plain text becomes one of the user."""
-    return (Message("user", context),) if isinstance(context, str) else context
-
-
 def estimate(context: Context) -> int:
-    """Prompt tokens, about: a quarter of the bytes, and some for each message."""
-    messages = as_messages(context)
-    return sum(len(m.content.encode("utf-8", "surrogatepass")) // 4 + _PER_MESSAGE for m in messages)
-
-
-# -- messages, by role -------------------------------------------------------------------------------------------------
-
-
-def _system(message: Message) -> dict[str, Any]:
-    return {"role": "system", "content": message.content}
-
-
-def _user(message: Message) -> dict[str, Any]:
-    return {"role": "user", "content": message.content}
-
-
-def _assistant(message: Message) -> dict[str, Any]:
-    return {"role": "assistant", "content": message.content}
-
-
-_BODIES: Mapping[Role, Callable[[Message], dict[str, Any]]] = {
-    "system": _system,
-    "user": _user,
-    "assistant": _assistant,
-}
+    """Prompt tokens, about: those of the texts, and some for each message."""
+    return sum(estimated_tokens(message.content) + _PER_MESSAGE for message in as_messages(context))
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from lmrun.backends import fingerprint as files
+from lmrun.backends.api.answers import unasked
 from lmrun.backends.api.call import Asked, Call, Ready
 from lmrun.backends.api.completion_replies import (
     Answered,
@@ -33,7 +34,7 @@ from lmrun.backends.light_tokenizer import load_tokenizer
 from lmrun.backends.reasoning import Delimiters
 from lmrun.backends.source import Source, locate
 from lmrun.backends.templates import delimiters, template_file, template_hash, template_name
-from lmrun.backends.tokenize import Encoder, Prompt, Tokens, Unanswerable, cut_pair, cut_prompt
+from lmrun.backends.tokenize import Encoder, Prompt, Tokens, Unanswerable, cut_pair, cut_prompt, estimated_tokens
 from lmrun.errors import BackendError
 from lmrun.requests import Request, Response, canonical_json
 
@@ -290,10 +291,10 @@ class CompletionsWire(OpenAiWire):
             try:
                 sent, choice = self._choice(one.request)
             except Unanswerable as error:
-                yield Ready(one.position, replace(error.response(), attempts=0))
+                yield unasked(one, error)
                 continue
             together.setdefault(canonical_json(sent.prompt), (sent, []))[1].append((one, choice))
-        top = self.found.top_logprobs or self.options.dialect.max_top_logprobs or _TOP
+        top = self.found.top_logprobs or _TOP
         fields = {"max_tokens": 1, "temperature": 0.0, "logprobs": top, **self._ids()}
         for sent, members in together.values():
             owners = tuple(one.position for one, _ in members)
@@ -325,4 +326,4 @@ class CompletionsWire(OpenAiWire):
 
 
 def _estimated(text: str) -> Sent:
-    return Sent(text, len(text.encode("utf-8", "surrogatepass")) // 4 + 1)
+    return Sent(text, estimated_tokens(text))

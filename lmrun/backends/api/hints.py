@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from lmrun.backends.api.failures import MALFORMED, NO_CREDIT, RATE_LIMITED, Failed
-from lmrun.backends.api.transport import Transport
 from lmrun.errors import did_you_mean
 
 _SHOWN = 8
 
 
-async def served_models(transport: Transport) -> list[str]:
-    """Names of the models that the server lists; none where it does not."""
-    try:
-        listed = await transport.get("/models")
-    except Failed:
-        return []
-    return [str(model["id"]) for model in listed_models(listed) if "id" in model]
+class Pages(Protocol):
+    """What pages of a server are read with: a transport, or the post of a probe."""
+
+    async def get(self, path: str) -> Any:
+        """A page as JSON or text. Raises :class:`Failed`."""
+        ...
 
 
-def listed_models(page: Any) -> list[Mapping[str, Any]]:
-    """The entries of a list of models; empty where it is none."""
+async def served_models(server: Pages) -> list[str]:
+    """Names of the models that the server lists. Raises :class:`Failed` where it does not."""
+    return [str(model["id"]) for model in await listed_models(server) if "id" in model]
+
+
+async def listed_models(server: Pages) -> list[Mapping[str, Any]]:
+    """What the server tells of its models; empty where it is no list. Raises :class:`Failed`."""
+    page = await server.get("/models")
     entries = page.get("data") if isinstance(page, Mapping) else page
     return [entry for entry in entries if isinstance(entry, Mapping)] if isinstance(entries, list) else []
 
@@ -58,7 +62,7 @@ def explained(
             "does base_url lead to the API, and not to a web page? it often ends in /v1"
         )
     return f"the server at {base_url} answers nothing any more ({failed}, after {failed.attempts} tries)", (
-        "is it running, and reachable from here? start again when it is: what is answered is kept"
+        "is it running, and base_url right? start again when it is: what is answered is kept"
     )
 
 

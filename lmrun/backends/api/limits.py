@@ -8,12 +8,10 @@ the server refuses with 429), and pauses that the server asked for. All of them 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from lmrun.backends.api.options import ApiOptions
 
-Clock = Callable[[], float]
 DEFAULT_START = 8
 
 

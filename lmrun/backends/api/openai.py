@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from lmrun.backends.api.answers import unasked
 from lmrun.backends.api.call import Asked, Call, Malformed, Post, Ready
 from lmrun.backends.api.found import Found
 from lmrun.backends.api.logprobs import Alternatives, Choices, Scored
@@ -16,7 +17,7 @@ from lmrun.backends.generation import ONLY_SAMPLED, Generation, cut_at_stops
 from lmrun.backends.reasoning import KNOWN, Delimiters, split
 from lmrun.backends.templates import stated_delimiters
 from lmrun.backends.tokenize import Unanswerable
-from lmrun.requests import FinishReason, Request, Response, ResponseError
+from lmrun.requests import Context, FinishReason, Message, Request, Response, ResponseError
 
 SUSPICIOUS = ResponseError(
     "suspicious_logprobs",
@@ -38,7 +39,10 @@ class OpenAiWire:
 
     def headers(self, key: str | None) -> Mapping[str, str]:
         """The key, where there is one."""
-        return {} if key is None else {"Authorization": f"Bearer {key}"}
+        if key is None:
+            return {}
+        header = self.options.api_key_header
+        return {header: key} if header else {"Authorization": f"Bearer {key}"}
 
     async def check(self, needs: Needs, post: Post) -> None:
         """Find out whether the server can answer this."""
@@ -80,13 +84,18 @@ class OpenAiWire:
         return fields
 
 
+def as_messages(context: Context) -> tuple[Message, ...]:
+    """The messages of a context; plain text becomes one of the user."""
+    return (Message("user", context),) if isinstance(context, str) else context
+
+
 def each(asked: Iterable[Asked], calls: Callable[[Asked], Iterable[Call | Ready]]) -> Iterator[Call | Ready]:
     """The calls of each request; one that cannot be asked does not keep the others from it."""
     for one in asked:
         try:
             yield from calls(one)
         except Unanswerable as error:
-            yield Ready(one.position, replace(error.response(), attempts=0))
+            yield unasked(one, error)
 
 
 # -- answers -----------------------------------------------------------------------------------------------------------

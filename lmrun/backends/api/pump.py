@@ -238,12 +238,7 @@ class Pump:
         self._deliver(item, [response] * len(item.call.owners))
 
     def _deliver(self, item: Item, responses: list[Response]) -> None:
-        call = item.call
-        done = list(zip(call.owners, responses, strict=True))
-        if call.parts:
-            whole = [(p, self._parts.add(p, n, r)) for (p, r), n in zip(done, call.parts, strict=True)]
-            done = [(position, response) for position, response in whole if response is not None]
-        self._settle(len(call.members) or 1, done)
+        self._settle(len(item.call.members) or 1, self._parts.whole(item.call, responses))
 
     def _settle(self, calls: int, done: list[tuple[int, Response]]) -> None:
         self._finished.extend(done)

@@ -95,7 +95,7 @@ class Questions:
 
     async def _context(self, post: Post) -> Finding:
         try:
-            models = listed_models(await post.get("/models"))
+            models = await listed_models(post)
         except Failed as failed:
             if failed.status is None:
                 raise  # nothing is reached at all

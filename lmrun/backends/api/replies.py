@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from lmrun.backends.api.call import Malformed
+from lmrun.backends.api.failures import message_of
 from lmrun.requests import FinishReason
 
 _FINISHED: Mapping[str, FinishReason] = {
@@ -50,9 +51,8 @@ def choices(reply: Mapping[str, Any], count: int) -> list[Mapping[str, Any]]:
 
 def _raise_error(part: Mapping[str, Any]) -> None:
     # Gateways report an upstream's failure inside of a reply with status 200.
-    if error := part.get("error"):
-        message = error.get("message") if isinstance(error, Mapping) else error
-        raise Malformed(f"an error in place of an answer: {str(message)[:500]}")
+    if part.get("error"):
+        raise Malformed(f"an error in place of an answer: {message_of(part)[:500]}")
 
 
 def spent(reply: Mapping[str, Any]) -> Spent:

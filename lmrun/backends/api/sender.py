@@ -120,9 +120,8 @@ class Sender:
         sent = now()
         limits.reserve(sent, reserved)
         self.counts.sent += 1
-        raw = encode({**body, **self._options.extra_body} if self._options.extra_body else body)
         try:
-            reply = await self._transport.post(call.path, raw, call.prompt_tokens, call.new_tokens)
+            reply = await self._transport.post(call.path, encode(body), call.prompt_tokens, call.new_tokens)
         except Failed as failed:
             self._note(failed, sent, reserved)
             self.gate.leave()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lmrun.backends.api.call import Post
 from lmrun.backends.api.failures import Failed
-from lmrun.backends.api.hints import listed_models
+from lmrun.backends.api.hints import explained, served_models
 from lmrun.backends.base import Capability, Needs
 from lmrun.errors import BackendError, did_you_mean
 from lmrun.requests import Message, Request
@@ -46,20 +46,19 @@ def _key(probe: Probe) -> Capability:
 
 
 def _advice(probe: Probe, failed: Failed) -> str:
-    if failed.kind in ("unauthorized", "forbidden"):
-        return f"is the key in ${probe.options.api_key_env or probe.wire.key_env} one for this server?"
-    if failed.kind in ("connection", "timeout"):
-        return "is the server running, and base_url right?"
-    return "is base_url the address up to the version, such as http://127.0.0.1:8000/v1?"
+    key = probe.options.api_key_env or probe.wire.key_env
+    return explained(failed, _base_url(probe), probe.spec.model, key, bool(os.environ.get(key)), ())[1]
+
+
+def _base_url(probe: Probe) -> str:
+    return probe.options.base_url or probe.wire.base_url
 
 
 async def _survey(probe: Probe, post: Post) -> AsyncIterator[Capability]:
     async for capability in _listing(probe, post):
         yield capability
-    if probe.spec.backend != "openai-completions":
-        needs = Needs(frozenset({"generate_until"}), messages=True, most_stops=_MANY_STOPS)
-    else:
-        needs = Needs(frozenset({"generate_until"}), text=True, most_stops=_MANY_STOPS)
+    chat = probe.spec.backend != "openai-completions"
+    needs = Needs(frozenset({"generate_until"}), messages=chat, most_stops=_MANY_STOPS)
     start = time.perf_counter()
     await probe.find_answers(post, needs)
     took = time.perf_counter() - start
@@ -79,9 +78,9 @@ async def _survey(probe: Probe, post: Post) -> AsyncIterator[Capability]:
 
 async def _listing(probe: Probe, post: Post) -> AsyncIterator[Capability]:
     """Whether the address is reached, and what models are there."""
-    base_url = probe.options.base_url or probe.wire.base_url
+    base_url = _base_url(probe)
     try:
-        names = [str(entry.get("id")) for entry in listed_models(await post.get("/models"))]
+        names = await served_models(post)
     except Failed as failed:
         if failed.kind in ("connection", "timeout", "unauthorized", "bad_address", "certificate"):
             yield Capability("address", "no", f"{base_url}: {failed}", _advice(probe, failed))

@@ -24,6 +24,7 @@ from lmrun.backends.api.options import Timeout
 
 LARGEST = 256 * 2**20
 """Bytes of a reply, unpacked; more is no answer."""
+_JSON = {"Content-Type": "application/json"}
 _STEP = 10
 """Seconds to which time-outs are rounded up, so that few different ones are made."""
 
@@ -49,6 +50,36 @@ class Address:
         for secret in self.secrets:
             text = text.replace(secret, "[key]")
         return text
+
+    def session(self, headers: Mapping[str, str], **options: Any) -> aiohttp.ClientSession:
+        """A session with the server; ``options`` are those of aiohttp. To be opened inside the loop that uses it."""
+        every = {"User-Agent": f"lmrun/{__version__}", **headers, **self.headers}
+        return aiohttp.ClientSession(headers=every, cookie_jar=aiohttp.DummyCookieJar(), **options)
+
+    def lost(self, error: Exception, seconds: float | None = None) -> Failed:
+        """The failure behind an exception of the session."""
+        failed = failures.of_exception(error, seconds)
+        failed.message = self.without_secrets(failed.message)
+        return failed
+
+    def refused(self, response: aiohttp.ClientResponse, raw: bytes) -> Failed:
+        """The failure behind a reply with an error's status."""
+        pause = retry_after(response.headers)
+        if pause is None and response.status == 429:
+            pause = spent(response.headers)
+        body = self.without_secrets(raw.decode("utf-8", "replace")).encode()
+        return failures.of_status(response.status, body, pause, response.headers.get("Location"))
+
+    def parsed(self, raw: bytes) -> dict[str, Any]:
+        """A reply, which is to be a JSON object. Raises :class:`Failed`."""
+        try:
+            reply = orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            start = self.without_secrets(raw[:4000].decode("utf-8", "replace"))[:400]
+            raise failures.malformed(f"not JSON, {len(raw):,} bytes: {failures.message_of(start)!r}") from None
+        if not isinstance(reply, dict):
+            raise failures.malformed(f"not a JSON object, but a {type(reply).__name__}")
+        return reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +128,7 @@ class Transport:
         self._timeouts = lru_cache(maxsize=256)(self._client_timeout)
         # No limit here: the window decides how many requests are in flight.
         connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300)
-        headers = {"Content-Type": "application/json", "User-Agent": f"lmrun/{__version__}", **address.headers}
-        self._session = aiohttp.ClientSession(
-            connector=connector, headers=headers, cookie_jar=aiohttp.DummyCookieJar(), skip_auto_headers=("Accept",)
-        )
+        self._session = address.session(_JSON, connector=connector, skip_auto_headers=("Accept",))
 
     async def close(self) -> None:
         """End all connections."""
@@ -130,25 +158,22 @@ class Transport:
     ) -> tuple[aiohttp.ClientResponse, bytes]:
         try:
             async with self._session.request(
-                method, self.url(path), data=body, timeout=timeout, allow_redirects=False, proxy=self._proxy
+                method,
+                self.url(path),
+                data=body,
+                timeout=timeout,
+                allow_redirects=False,
+                proxy=self._proxy,
             ) as response:
                 raw = await _read(response)
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError, ValueError) as error:
-            failed = failures.of_exception(error, timeout.total)
-            failed.message = self._address.without_secrets(failed.message)
-            raise failed from None
+            raise self._address.lost(error, timeout.total) from None
         if response.status >= 300:
-            raise failed_reply(response, self._address.without_secrets(raw.decode("utf-8", "replace")).encode())
+            raise self._address.refused(response, raw)
         return response, raw
 
     def _parsed(self, raw: bytes) -> Mapping[str, Any]:
-        try:
-            reply = orjson.loads(raw)
-        except orjson.JSONDecodeError:
-            start = self._address.without_secrets(raw[:4000].decode("utf-8", "replace"))[:400]
-            raise failures.malformed(f"not JSON, {len(raw):,} bytes: {failures.message_of(start)!r}") from None
-        if not isinstance(reply, dict):
-            raise failures.malformed(f"not a JSON object, but a {type(reply).__name__}")
+        reply = self._address.parsed(raw)
         failed = failures.in_reply(reply)
         if failed:
             failed.message = self._address.without_secrets(failed.message)
@@ -174,14 +199,6 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 def _announces(response: aiohttp.ClientResponse) -> bool:
     """Whether there may be something about limits; most servers say nothing, and then nothing is looked up."""
     return any("ratelimit" in name.lower() for name in response.headers)
-
-
-def failed_reply(response: aiohttp.ClientResponse, raw: bytes) -> Failed:
-    """The failure behind a reply with an error's status."""
-    pause = retry_after(response.headers)
-    if pause is None and response.status == 429:
-        pause = spent(response.headers)
-    return failures.of_status(response.status, raw, pause, response.headers.get("Location"))
 
 
 def proxy_for(base_url: str) -> str | None:

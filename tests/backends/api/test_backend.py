@@ -157,6 +157,14 @@ def test_query_headers_and_body_of_the_manifest_are_sent(server: Server) -> None
     assert seen.body["top_k"] == 3
 
 
+def test_a_refused_parameter_of_the_manifest_does_not_come_back() -> None:
+    with ScriptedServer(Script(refuses={"top_k": ""})) as server:
+        found = all_answers(completions_backend(spec(server, extra_body={"top_k": 3})), prompts(3))
+        assert "top_k" not in server.seen[-1].body
+    assert not any(response.error for response in found.values())
+    assert found[2].notes["repaired"] == ["top_k left out"]
+
+
 def test_usage_says_what_holds_it_back() -> None:
     faults = [Fault("status", status=429, retry_after=30, when="prompt 3 ")]
     with ScriptedServer(Script(faults=faults, latency=0.01)) as server:

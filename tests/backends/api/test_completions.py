@@ -204,6 +204,11 @@ class TestGeneration:
             "repetition_penalty": 1.1,
         }
 
+    def test_the_key_is_sent_in_the_header_that_the_manifest_names(self) -> None:
+        assert completions_wire().headers("secret") == {"Authorization": "Bearer secret"}
+        assert completions_wire(api_key_header="api-key").headers("secret") == {"api-key": "secret"}
+        assert completions_wire(api_key_header="api-key").headers(None) == {}
+
     def test_extra_body_has_the_last_word(self) -> None:
         body = sent(completions_wire(extra_body={"top_k": 5}), Request("generate_until", "The")).body
         assert body["top_k"] == 5

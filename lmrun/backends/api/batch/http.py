@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import aiohttp
-import orjson
 
-from lmrun import __version__
-from lmrun.backends.api import failures
 from lmrun.backends.api.failures import Failed
 from lmrun.backends.api.options import ApiOptions
 from lmrun.backends.api.retry import Course, again
-from lmrun.backends.api.transport import Address, failed_reply, proxy_for
+from lmrun.backends.api.transport import Address, proxy_for
 
 T = TypeVar("T")
 _PIECE = 2**20
@@ -30,11 +27,8 @@ class BatchHttp:
         self._address = address
         self._retry = options.retry
         self._proxy = proxy_for(address.base_url)
-        self._session = aiohttp.ClientSession(
-            headers={"User-Agent": f"lmrun/{__version__}", **address.headers},
-            timeout=aiohttp.ClientTimeout(total=None, connect=options.timeout.connect, sock_read=_IDLE),
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+        timeout = aiohttp.ClientTimeout(total=None, connect=options.timeout.connect, sock_read=_IDLE)
+        self._session = address.session({}, timeout=timeout)
 
     async def close(self) -> None:
         """End all connections."""
@@ -96,16 +90,10 @@ class BatchHttp:
             ) as response:
                 raw = await response.read()
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
-            raise self._lost(error) from None
+            raise self._address.lost(error) from None
         if response.status >= 300:
-            raise self._refused(response, raw)
-        try:
-            reply = orjson.loads(raw)
-        except orjson.JSONDecodeError:
-            raise failures.malformed(f"not JSON ({len(raw):,} bytes)") from None
-        if not isinstance(reply, dict):
-            raise failures.malformed(f"not a JSON object, but a {type(reply).__name__}")
-        return reply
+            raise self._address.refused(response, raw)
+        return self._address.parsed(raw)
 
     async def _pieces(self, path: str) -> AsyncIterator[bytes]:
         url = self._address.url(path)
@@ -113,16 +101,8 @@ class BatchHttp:
             # No redirects: the key would go wherever they lead.
             async with self._session.get(url, allow_redirects=False, proxy=self._proxy) as response:
                 if response.status >= 300:
-                    raise self._refused(response, await response.read())
+                    raise self._address.refused(response, await response.read())
                 async for piece in response.content.iter_chunked(_PIECE):
                     yield piece
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
-            raise self._lost(error) from None
-
-    def _lost(self, error: Exception) -> Failed:
-        failed = failures.of_exception(error)
-        failed.message = self._address.without_secrets(failed.message)
-        return failed
-
-    def _refused(self, response: aiohttp.ClientResponse, raw: bytes) -> Failed:
-        return failed_reply(response, self._address.without_secrets(raw.decode("utf-8", "replace")).encode())
+            raise self._address.lost(error) from None

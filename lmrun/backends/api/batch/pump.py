@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,8 +16,9 @@ from typing import Any, TypeVar
 from lmrun.backends.api.answers import Parts, annotated, failure
 from lmrun.backends.api.batch.http import BatchHttp
 from lmrun.backends.api.batch.providers import Progress, Provider, expired
+from lmrun.backends.api.batch.records import Waiting, Watched, custom_id_of
 from lmrun.backends.api.batch.state import Batch, Draft, Folder, read_lines
-from lmrun.backends.api.call import Call, Wire
+from lmrun.backends.api.call import Wire
 from lmrun.backends.api.dialect import Dialect
 from lmrun.backends.api.failures import Failed
 from lmrun.backends.api.feed import Feed, Item
@@ -28,7 +28,7 @@ from lmrun.backends.api.pump import IDLE, Gone, answers_of
 from lmrun.backends.api.sender import read_reply
 from lmrun.backends.base import Chunk, Usage
 from lmrun.errors import BackendError
-from lmrun.requests import Request, Response, canonical_json
+from lmrun.requests import Request, Response
 
 T = TypeVar("T")
 MOST_WAITING = 200_000
@@ -41,28 +41,6 @@ FIRST_HOLD, LAST_HOLD = 15.0, 600.0
 """Seconds until something is submitted again, where the provider has enough for the moment."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _Waiting:
-    """Requests that one answer is for; mostly it is one."""
-
-    items: list[Item] = field(default_factory=list)
-    """Their calls without bodies, which are in the files."""
-    attempts: int = 1
-    notes: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class _Watched:
-    """A batch at the provider."""
-
-    batch: Batch
-    interval: float
-    due: float = 0.0
-    done: int = 0
-    wanted: bool = True
-    """Requests of this stream are in it. Others are left alone: their time may come in another stream."""
 
 
 class BatchPump:
@@ -85,10 +63,10 @@ class BatchPump:
         self._draft: Draft
         self._ready: deque[Batch] = deque()
         """Files that are complete and wait to be submitted."""
-        self._watched: dict[str, _Watched] = {}
+        self._watched: dict[str, Watched] = {}
         self._where: dict[str, Batch] = {}
         """The batch in which a request is."""
-        self._waiting: dict[str, _Waiting] = {}
+        self._waiting: dict[str, Waiting] = {}
         self._samples: dict[int, int] = {}
         self._parts = Parts()
         self._most = 0
@@ -133,7 +111,7 @@ class BatchPump:
                     self._folder.remove(batch)
                     continue
                 self._folder.save(batch)
-            self._watched[batch.name] = _Watched(batch, FIRST_POLL, wanted=False)
+            self._watched[batch.name] = Watched(batch, FIRST_POLL, wanted=False)
             self._where.update(dict.fromkeys(batch.custom_ids, batch))
             _log.info("batch found again", extra={"fields": {"batch": batch.id, "requests": len(batch.custom_ids)}})
 
@@ -163,8 +141,8 @@ class BatchPump:
 
     def _take(self, item: Item) -> None:
         call = item.call
-        custom_id = _custom_id(call, [self._samples.get(position, 0) for position in call.owners])
-        waiting = self._waiting.setdefault(custom_id, _Waiting())
+        custom_id = custom_id_of(call, [self._samples.get(position, 0) for position in call.owners])
+        waiting = self._waiting.setdefault(custom_id, Waiting())
         waiting.items.append(item._replace(call=replace(call, body={})))
         batch = self._where.get(custom_id)
         if batch and batch.name in self._watched:
@@ -210,7 +188,7 @@ class BatchPump:
                 raise BackendError(f"there is no batch API here: {failed}", hint='use mode = "live"') from failed
             raise
         self._folder.save(batch)
-        self._watched[batch.name] = _Watched(batch, FIRST_POLL, time.monotonic() + FIRST_POLL)
+        self._watched[batch.name] = Watched(batch, FIRST_POLL, time.monotonic() + FIRST_POLL)
         _log.info("batch submitted", extra={"fields": {"batch": batch.id, "requests": len(batch.custom_ids)}})
 
     # -- looking after batches -----------------------------------------------------------------------------------------
@@ -234,7 +212,7 @@ class BatchPump:
         elif next_one:
             yield from self._look_at(next_one)
 
-    def _look_at(self, watched: _Watched) -> Iterator[Chunk]:
+    def _look_at(self, watched: Watched) -> Iterator[Chunk]:
         try:
             progress = yield from self._await(self._provider.poll(watched.batch.id or ""))
         except Failed as failed:
@@ -332,7 +310,7 @@ class BatchPump:
         notes = {**waiting.notes, "batch": batch.id}
         for item, responses in zip(waiting.items, read, strict=True):
             told = [annotated(response, waiting.attempts, item.call.notes, notes) for response in responses]
-            yield from self._deliver(item, told)
+            yield from self._parts.whole(item.call, told)
         del self._waiting[custom_id], self._where[custom_id]
 
     def _again(self, batch: Batch, failures: dict[str, Failed]) -> Iterator[tuple[int, Response]]:
@@ -344,13 +322,13 @@ class BatchPump:
                 del failures[custom_id], self._where[custom_id]
                 self._write(custom_id, self._waiting[custom_id].items[0].call.path, self._provider.body(line))
         for custom_id, failed in failures.items():
-            waiting = self._waiting.pop(custom_id, _Waiting())
+            waiting = self._waiting.pop(custom_id, Waiting())
             self._where.pop(custom_id, None)
             failed.attempts = waiting.attempts
             for item in waiting.items:
                 response = failure(failed, item.generates)
                 told = annotated(response, waiting.attempts, item.call.notes, waiting.notes, {"batch": batch.id})
-                yield from self._deliver(item, [told] * len(item.call.owners))
+                yield from self._parts.whole(item.call, [told] * len(item.call.owners))
 
     def _is_asked_again(self, custom_id: str, failed: Failed, line: Mapping[str, Any]) -> bool:
         if failed.fatal:
@@ -376,16 +354,6 @@ class BatchPump:
         self._most = max(1, len(batch.custom_ids) // 2)
         self._hold = time.monotonic() + self._patience
         self._patience = min(2 * self._patience, LAST_HOLD)
-
-    def _deliver(self, item: Item, responses: list[Response]) -> Iterator[tuple[int, Response]]:
-        done = zip(item.call.owners, responses, strict=True)
-        if not item.call.parts:
-            yield from done
-            return
-        for (position, response), parts in zip(done, item.call.parts, strict=True):
-            whole = self._parts.add(position, parts, response)
-            if whole is not None:
-                yield position, whole
 
     # -- the loop ------------------------------------------------------------------------------------------------------
 
@@ -420,9 +388,3 @@ class BatchPump:
             self._pending.cancel()
         self._draft.close()
         self._thread.run(self._http.close())
-
-
-def _custom_id(call: Call, samples: list[int]) -> str:
-    """A name for a call that any process finds again: the same prompt and parameters, drawn the same time."""
-    content = canonical_json([call.path, call.body, samples]).encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
