@@ -135,7 +135,15 @@ def reasoning_delimiters(options: ApiOptions, text: str) -> Delimiters | None:
 
 def with_spent(response: Response, cost: Spent) -> Response:
     """A response with what the server says it cost; where it does not, what was counted or estimated stays."""
-    return replace(response, **cost._asdict()) if any(cost) else response
+    if any(cost):
+        return replace(response, **cost._asdict())
+    return replace(response, completion_tokens=response.completion_tokens or _written(response))
+
+
+def _written(response: Response) -> int:
+    """Tokens of an answer, about: a quarter of its bytes. Without them a budget would never be spent."""
+    text = (response.reasoning or "") + (response.text or "")
+    return -(-len(text.encode("utf-8", "surrogatepass")) // 4)
 
 
 # -- scores ------------------------------------------------------------------------------------------------------------

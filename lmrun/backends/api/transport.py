@@ -50,6 +50,12 @@ class Address:
             text = text.replace(secret, "[key]")
         return text
 
+    def without_secret_bytes(self, raw: bytes) -> bytes:
+        """A reply without the key, wherever a server repeats it: a reply is kept, and read by others."""
+        for secret in self.secrets:
+            raw = raw.replace(secret.encode(), b"[key]")
+        return raw
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -117,7 +123,9 @@ class Transport:
         """Send a body and read the reply. Raises :class:`Failed`."""
         timeout = self._timeouts(self._timeout.total or seconds_allowed(prompt_tokens, new_tokens))
         response, raw = await self._exchange("POST", path, body, timeout)
-        return Reply(self._parsed(raw), spent(response.headers) if _announces(response) else 0.0)
+        pause = spent(response.headers) if _announces(response) else 0.0
+        # A longer one is nonsense, or the server will refuse what is sent next.
+        return Reply(self._parsed(raw), pause if pause <= failures.LONGEST_PAUSE else 0.0)
 
     async def get(self, path: str) -> Any:
         """A page of the server as JSON or text, for hints. Raises :class:`Failed`."""
@@ -132,26 +140,25 @@ class Transport:
             async with self._session.request(
                 method, self.url(path), data=body, timeout=timeout, allow_redirects=False, proxy=self._proxy
             ) as response:
-                raw = await _read(response)
+                raw = self._address.without_secret_bytes(await _read(response))
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError, ValueError) as error:
             failed = failures.of_exception(error, timeout.total)
             failed.message = self._address.without_secrets(failed.message)
             raise failed from None
         if response.status >= 300:
-            raise failed_reply(response, self._address.without_secrets(raw.decode("utf-8", "replace")).encode())
+            raise failed_reply(response, raw, self._address)
         return response, raw
 
     def _parsed(self, raw: bytes) -> Mapping[str, Any]:
         try:
             reply = orjson.loads(raw)
         except orjson.JSONDecodeError:
-            start = self._address.without_secrets(raw[:4000].decode("utf-8", "replace"))[:400]
+            start = raw[:400].decode("utf-8", "replace")
             raise failures.malformed(f"not JSON, {len(raw):,} bytes: {failures.message_of(start)!r}") from None
         if not isinstance(reply, dict):
             raise failures.malformed(f"not a JSON object, but a {type(reply).__name__}")
         failed = failures.in_reply(reply)
         if failed:
-            failed.message = self._address.without_secrets(failed.message)
             raise failed
         return reply
 
@@ -176,12 +183,13 @@ def _announces(response: aiohttp.ClientResponse) -> bool:
     return any("ratelimit" in name.lower() for name in response.headers)
 
 
-def failed_reply(response: aiohttp.ClientResponse, raw: bytes) -> Failed:
+def failed_reply(response: aiohttp.ClientResponse, raw: bytes, address: Address) -> Failed:
     """The failure behind a reply with an error's status."""
     pause = retry_after(response.headers)
     if pause is None and response.status == 429:
         pause = spent(response.headers)
-    return failures.of_status(response.status, raw, pause, response.headers.get("Location"))
+    location = address.without_secrets(response.headers.get("Location", ""))
+    return failures.of_status(response.status, address.without_secret_bytes(raw), pause, location)
 
 
 def proxy_for(base_url: str) -> str | None:

@@ -94,7 +94,7 @@ class BatchHttp:
             async with self._session.request(
                 method, url, data=data() if data else None, headers=headers, allow_redirects=False, proxy=self._proxy
             ) as response:
-                raw = await response.read()
+                raw = self._address.without_secret_bytes(await response.read())
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
             raise self._lost(error) from None
         if response.status >= 300:
@@ -125,4 +125,4 @@ class BatchHttp:
         return failed
 
     def _refused(self, response: aiohttp.ClientResponse, raw: bytes) -> Failed:
-        return failed_reply(response, self._address.without_secrets(raw.decode("utf-8", "replace")).encode())
+        return failed_reply(response, raw, self._address)
