@@ -11,7 +11,7 @@ from lmrun.backends.api.found import Found
 from lmrun.backends.api.logprobs import Alternatives, Choices, Scored
 from lmrun.backends.api.options import ApiOptions
 from lmrun.backends.api.replies import Spent
-from lmrun.backends.base import Capability, ModelSpec, Needs
+from lmrun.backends.base import SUSPICIOUS_LOGPROBS, Capability, ModelSpec, Needs
 from lmrun.backends.generation import ONLY_SAMPLED, Generation, cut_at_stops
 from lmrun.backends.reasoning import KNOWN, Delimiters, split
 from lmrun.backends.templates import stated_delimiters
@@ -19,7 +19,7 @@ from lmrun.backends.tokenize import Unanswerable
 from lmrun.requests import FinishReason, Request, Response, ResponseError
 
 SUSPICIOUS = ResponseError(
-    "suspicious_logprobs",
+    SUSPICIOUS_LOGPROBS,
     "all continuations of this context got the same log-probability: the server does not look at them; "
     "`lmrun doctor MANIFEST` tells what it does",
 )
