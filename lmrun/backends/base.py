@@ -9,6 +9,9 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from lmrun.requests import Request, RequestKind, Response
 
+SUSPICIOUS_LOGPROBS = "suspicious_logprobs"
+"""Kind of an error that says that none of the answers to its sample can be true: the others are asked again too."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:

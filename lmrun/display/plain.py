@@ -29,7 +29,7 @@ class PlainSink:
     def draw(self, snapshot: Snapshot) -> None:
         """Write what changed since the last call."""
         for note in snapshot.notes[self._notes :]:
-            self._line(snapshot, safe(note))
+            self._line(snapshot, note)
         self._notes = len(snapshot.notes)
         phase = snapshot.phase if snapshot.phase == "answering" else f"{snapshot.phase} {snapshot.detail}"
         changed = phase != self._seen_phase
@@ -47,7 +47,7 @@ class PlainSink:
         self.draw(snapshot)
 
     def _line(self, snapshot: Snapshot, text: str) -> None:
-        self._stream.write(f"[{duration(snapshot.elapsed):>6}] {text}\n")
+        self._stream.write(f"[{duration(snapshot.elapsed):>6}] {safe(text)}\n")
         self._stream.flush()
         self._last = snapshot.elapsed
 

@@ -121,7 +121,7 @@ def closing_words(reader: RunReader) -> str:
     lines.append(f"{info.get('status', '?')}{f' in {duration(took)}' if took else ''}: {reader.run.path}")
     if any(job.n_scored for job in jobs):
         lines.append(f"look at samples: lmrun show {reader.run.path} --wrong")
-    return "\n".join(lines) + "\n"
+    return safe("\n".join(lines) + "\n")  # some words are those of a server
 
 
 def _failures(jobs: Sequence[JobView]) -> Iterator[str]:

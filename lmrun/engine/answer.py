@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lmrun.backends.base import Backend
+from lmrun.backends.base import SUSPICIOUS_LOGPROBS, Backend
 from lmrun.engine.budget import Budget
 from lmrun.engine.gauges import Gauges
 from lmrun.engine.progress import Tracker
@@ -107,13 +107,21 @@ class Answerer:
             self.store.add_responses(rows)
             if known:
                 self._remember(fingerprint, known)
+            if doubtful := [t.key for t, r in answers if r.error and r.error.kind == SUSPICIOUS_LOGPROBS]:
+                self._forget(self.store.doubt(doubtful))
         self._count(jobs, [ticket for ticket, _ in answers], errors)
 
     def _remember(self, fingerprint: str, answers: Sequence[tuple[str, str, str]]) -> None:
+        self._write_cache(lambda cache: cache.put(fingerprint, answers))
+
+    def _forget(self, keys: Sequence[str]) -> None:
+        self._write_cache(lambda cache: cache.forget(keys))
+
+    def _write_cache(self, write: Callable[[Cache], None]) -> None:
         if self.cache is None:
             return
         try:
-            self.cache.put(fingerprint, answers)
+            write(self.cache)
         except sqlite3.Error as error:
             # The run has the answers; a cache that is busy or damaged must not cost the run.
             self.cache = None

@@ -95,6 +95,11 @@ class Cache:
                 [(key, fingerprint, kind, body, now) for key, kind, body in answers],
             )
 
+    def forget(self, keys: Sequence[str]) -> None:
+        """Delete answers that turned out to be none."""
+        with transaction(self._db):
+            self._db.executemany("DELETE FROM responses WHERE key = ?", [(key,) for key in keys])
+
     def stats(self) -> list[CacheRow]:
         """What is stored, by model and kind."""
         rows = self._db.execute(

@@ -218,6 +218,23 @@ class RunStore:
         with transaction(self._db):
             self._db.executemany("INSERT OR REPLACE INTO responses VALUES (?, ?, ?, ?, ?)", rows)
 
+    def doubt(self, keys: Sequence[str]) -> list[str]:
+        """Give the errors of ``keys`` to all requests of their samples: where one cannot be true, none is.
+
+        Returns the keys of those that had an answer.
+        """
+        of_samples = """SELECT other.key FROM requests other WHERE other.sample_id IN
+                          (SELECT sample_id FROM requests WHERE key IN (SELECT value FROM json_each(:keys)))"""
+        error = """SELECT json_object('error', json_extract(response, '$.error'), 'logprob', NULL, 'is_greedy', NULL)
+                   FROM responses WHERE key = json_extract(:keys, '$[0]')"""
+        with transaction(self._db):
+            rows = self._db.execute(
+                f"""UPDATE responses SET source = 'error', response = json_patch(response, ({error}))
+                    WHERE source != 'error' AND key IN ({of_samples}) RETURNING key""",
+                {"keys": json.dumps(list(keys))},
+            ).fetchall()
+        return [key for (key,) in rows]
+
     def add_hits(self, job_id: int, hits: Iterable[tuple[str, str]]) -> None:
         """Store the cache's answers."""
         now = time.time()

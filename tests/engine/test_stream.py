@@ -9,8 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from lmrun.backends.base import Chunk, Needs, StreamingBackend
+from lmrun.backends.base import SUSPICIOUS_LOGPROBS, Chunk, Needs, StreamingBackend
 from lmrun.backends.registry import backend_class
+from lmrun.display.report import closing_words
 from lmrun.engine.signals import catch_interrupts
 from lmrun.errors import ExitCode
 from lmrun.requests import Request, Response
@@ -251,6 +252,27 @@ def test_a_second_interrupt_leaves_what_is_in_flight(world: World, monkeypatch: 
     asked = len(world.calls())
     assert complete(world.run(manifest))
     assert len(world.calls()) == asked + 14 + 40 - asked
+
+
+def test_where_one_score_cannot_be_true_the_others_of_its_sample_are_asked_again(world: World) -> None:
+    broken = world.folder / "broken"
+    broken.touch()
+    doubt = {"fail": "A: blue", "fail_kind": SUSPICIOUS_LOGPROBS, "fail_while": str(broken)}
+    manifest = world.manifest(stream(world, **doubt))
+    first = world.run(manifest)
+    reader = RunReader(first.directory)
+    assert first.exit_code is ExitCode.INCOMPLETE and reader.errors() == {SUSPICIOUS_LOGPROBS: 10}
+    assert not list(Cache(world.folder / "cache.db").stats())
+    broken.unlink()
+    asked = len(world.calls())
+    assert complete(world.run(manifest))
+    assert len(world.calls()) == 2 * asked == 60
+
+
+def test_words_of_a_server_move_no_cursor(world: World) -> None:
+    outcome = world.run(world.manifest(stream(world, load_error="wrong \x1b[31mkey\x07")))
+    words = closing_words(RunReader(outcome.directory))
+    assert "wrong ␛key␇" in words and "\x1b" not in words
 
 
 def test_refused_answers_are_counted_and_listed(world: World) -> None:

@@ -10,7 +10,7 @@ from lmrun.backends.api.call import Asked, Call, Malformed, Post, Ready
 from lmrun.backends.api.found import Found
 from lmrun.backends.api.openai import answer, as_messages, each, reasoning_delimiters, with_spent
 from lmrun.backends.api.options import ApiOptions
-from lmrun.backends.api.replies import Spent
+from lmrun.backends.api.replies import Spent, counted, table
 from lmrun.backends.base import Capability, ModelSpec, Needs
 from lmrun.backends.generation import ONLY_SAMPLED, Generation, normalise
 from lmrun.backends.tokenize import Unanswerable, estimated_tokens
@@ -220,9 +220,8 @@ def _texts(content: Sequence[Any], kind: str) -> list[str]:
 
 def _spent(reply: Mapping[str, Any]) -> Spent:
     """The tokens that a reply says it took. What was read from the provider's cache or written to it comes on top."""
-    usage = reply.get("usage")
-    usage = usage if isinstance(usage, Mapping) else {}
-    cached = usage.get("cache_read_input_tokens") or 0
-    written = usage.get("cache_creation_input_tokens") or 0
-    thought = (usage.get("output_tokens_details") or {}).get("thinking_tokens") or 0
-    return Spent((usage.get("input_tokens") or 0) + cached + written, cached, usage.get("output_tokens") or 0, thought)
+    usage = table(reply, "usage")
+    cached, written = counted(usage, "cache_read_input_tokens"), counted(usage, "cache_creation_input_tokens")
+    output = counted(usage, "output_tokens")
+    thought = min(output, counted(table(usage, "output_tokens_details"), "thinking_tokens"))
+    return Spent(counted(usage, "input_tokens") + cached + written, cached, output, thought)

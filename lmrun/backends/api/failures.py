@@ -9,6 +9,7 @@ what came                              kind                what follows
 400 about the length of the prompt     context_too_long    final for this request
 400 of a content filter                content_filter      a refusal (generation), final otherwise
 429                                    rate_limited        retried; bounded apart from other failures
+a pause of more than an hour           long_pause          fatal: start again later
 408, 409, 425, 5xx, 529                http_500 …          retried
 no connection, no answer in time       connection, timeout retried
 a reply that is not what it should be  malformed           retried
@@ -27,8 +28,10 @@ import aiohttp
 import orjson
 
 LONGEST = 2_000
+LONGEST_PAUSE = 3_600.0
+"""Seconds. A server that asks for more has a limit per day, or means nothing by it; nobody waits for it unawares."""
 RATE_LIMITED, CONNECTION, TIMEOUT, MALFORMED = "rate_limited", "connection", "timeout", "malformed"
-CONTENT_FILTER, TOO_LONG, NO_CREDIT = "content_filter", "context_too_long", "no_credit"
+CONTENT_FILTER, TOO_LONG, NO_CREDIT, LONG_PAUSE = "content_filter", "context_too_long", "no_credit", "long_pause"
 
 _FATAL = {401: "unauthorized", 403: "forbidden", 404: "not_found", 405: "not_found"}
 _RETRIED = frozenset({408, 409, 425, 429})
@@ -96,6 +99,9 @@ def of_status(status: int, body: bytes, pause: float | None = None, location: st
     reply = parse(body)
     failed = _classify(status, message_of(reply) or _phrase(status), _details(reply), location)
     failed.pause = (pause or 0.0) if failed.retryable else 0.0
+    if failed.pause > LONGEST_PAUSE:
+        failed.message = f"the server asks to wait {failed.pause / 3600:,.0f} h; {failed.message}"[:LONGEST]
+        failed.kind, failed.fatal, failed.retryable, failed.pause = LONG_PAUSE, True, False, 0.0
     failed.reply = reply
     return failed
 

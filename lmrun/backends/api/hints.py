@@ -6,7 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+<<<<<<< HEAD
 from lmrun.backends.api.failures import MALFORMED, NO_CREDIT, RATE_LIMITED, Failed
+=======
+from lmrun.backends.api.failures import LONG_PAUSE, MALFORMED, NO_CREDIT, RATE_LIMITED, Failed
+from lmrun.backends.api.transport import Transport
+>>>>>>> refs/heads/w-break2
 from lmrun.errors import did_you_mean
 
 _SHOWN = 8
@@ -51,6 +56,8 @@ def explained(
         return f"the account has no credit left ({failed})", "add credit, then start again: what is answered is kept"
     if failed.kind == "redirect":
         return f"{base_url}: {failed.message}", "write the address that it redirects to as base_url"
+    if failed.kind == LONG_PAUSE:
+        return f"{base_url}: {failed}", "start again when that time has passed: what is answered is kept"
     if failed.fatal:
         return f"{base_url} cannot be used ({failed})", "correct base_url"
     if failed.kind == RATE_LIMITED:

@@ -12,7 +12,7 @@ from lmrun.backends.api.found import Found
 from lmrun.backends.api.logprobs import Alternatives, Choices, Scored
 from lmrun.backends.api.options import ApiOptions
 from lmrun.backends.api.replies import Spent
-from lmrun.backends.base import Capability, ModelSpec, Needs
+from lmrun.backends.base import SUSPICIOUS_LOGPROBS, Capability, ModelSpec, Needs
 from lmrun.backends.generation import ONLY_SAMPLED, Generation, cut_at_stops
 from lmrun.backends.reasoning import KNOWN, Delimiters, split
 from lmrun.backends.templates import stated_delimiters
@@ -20,7 +20,7 @@ from lmrun.backends.tokenize import Unanswerable
 from lmrun.requests import Context, FinishReason, Message, Request, Response, ResponseError
 
 SUSPICIOUS = ResponseError(
-    "suspicious_logprobs",
+    SUSPICIOUS_LOGPROBS,
     "all continuations of this context got the same log-probability: the server does not look at them; "
     "`lmrun doctor MANIFEST` tells what it does",
 )
@@ -144,7 +144,15 @@ def reasoning_delimiters(options: ApiOptions, text: str) -> Delimiters | None:
 
 def with_spent(response: Response, cost: Spent) -> Response:
     """A response with what the server says it cost; where it does not, what was counted or estimated stays."""
-    return replace(response, **cost._asdict()) if any(cost) else response
+    if any(cost):
+        return replace(response, **cost._asdict())
+    return replace(response, completion_tokens=response.completion_tokens or _written(response))
+
+
+def _written(response: Response) -> int:
+    """Tokens of an answer, about: a quarter of its bytes. Without them a budget would never be spent."""
+    text = (response.reasoning or "") + (response.text or "")
+    return -(-len(text.encode("utf-8", "surrogatepass")) // 4)
 
 
 # -- scores ------------------------------------------------------------------------------------------------------------

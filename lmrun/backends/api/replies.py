@@ -16,6 +16,10 @@ _FINISHED: Mapping[str, FinishReason] = {
     "content_filter": "refusal",
 }
 """All other reasons mean that the model, or a stop, has ended the answer."""
+_BROKEN_OFF = frozenset({"abort", "error", "cancelled"})
+"""The server gave up on the answer: what there is of it is none."""
+_ABSURD = 10**9
+"""No request has so many tokens."""
 
 
 class Spent(NamedTuple):
@@ -57,24 +61,31 @@ def _raise_error(part: Mapping[str, Any]) -> None:
 
 def spent(reply: Mapping[str, Any]) -> Spent:
     """What a reply cost; zeros where the server does not say."""
-    usage = reply.get("usage") or {}
-    prompt = usage.get("prompt_tokens_details") or {}
-    completion = usage.get("completion_tokens_details") or {}
-    return Spent(
-        _count(usage.get("prompt_tokens")),
-        _count(prompt.get("cached_tokens")),
-        _count(usage.get("completion_tokens")),
-        _count(completion.get("reasoning_tokens")),
-    )
+    usage = table(reply, "usage")
+    prompt, completion = counted(usage, "prompt_tokens"), counted(usage, "completion_tokens")
+    cached = counted(table(usage, "prompt_tokens_details"), "cached_tokens")
+    reasoning = counted(table(usage, "completion_tokens_details"), "reasoning_tokens")
+    return Spent(prompt, min(cached, prompt), completion, min(reasoning, completion))
 
 
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
+def table(holder: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A part of a usage report; empty where it is no table: an answer is not lost for what is wrong beside it."""
+    value = holder.get(name)
+    return value if isinstance(value, Mapping) else {}
+
+
+def counted(usage: Mapping[str, Any], name: str) -> int:
+    """A number of tokens; 0 where there is none."""
+    value = usage.get(name)
+    return value if isinstance(value, int) and 0 < value < _ABSURD else 0
 
 
 def finish_reason(choice: Mapping[str, Any]) -> FinishReason:
-    """Why an answer ended."""
-    return _FINISHED.get(str(choice.get("finish_reason")), "stop")
+    """Why an answer ended. Raises :class:`Malformed` where the server broke it off."""
+    reason = choice.get("finish_reason")
+    if isinstance(reason, str) and reason in _BROKEN_OFF:
+        raise Malformed(f"the server broke the answer off (finish_reason {reason!r})")
+    return _FINISHED.get(str(reason), "stop")
 
 
 def share(total: int, weights: Sequence[int]) -> list[int]:

@@ -51,6 +51,7 @@ class Address:
             text = text.replace(secret, "[key]")
         return text
 
+<<<<<<< HEAD
     def session(self, headers: Mapping[str, str], **options: Any) -> aiohttp.ClientSession:
         """A session with the server; ``options`` are those of aiohttp. To be opened inside the loop that uses it."""
         every = {"User-Agent": f"lmrun/{__version__}", **headers, **self.headers}
@@ -80,6 +81,13 @@ class Address:
         if not isinstance(reply, dict):
             raise failures.malformed(f"not a JSON object, but a {type(reply).__name__}")
         return reply
+=======
+    def without_secret_bytes(self, raw: bytes) -> bytes:
+        """A reply without the key, wherever a server repeats it: a reply is kept, and read by others."""
+        for secret in self.secrets:
+            raw = raw.replace(secret.encode(), b"[key]")
+        return raw
+>>>>>>> refs/heads/w-break2
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +153,9 @@ class Transport:
         """Send a body and read the reply. Raises :class:`Failed`."""
         timeout = self._timeouts(self._timeout.total or seconds_allowed(prompt_tokens, new_tokens))
         response, raw = await self._exchange("POST", path, body, timeout)
-        return Reply(self._parsed(raw), spent(response.headers) if _announces(response) else 0.0)
+        pause = spent(response.headers) if _announces(response) else 0.0
+        # A longer one is nonsense, or the server will refuse what is sent next.
+        return Reply(self._parsed(raw), pause if pause <= failures.LONGEST_PAUSE else 0.0)
 
     async def get(self, path: str) -> Any:
         """A page of the server as JSON or text, for hints. Raises :class:`Failed`."""
@@ -165,18 +175,31 @@ class Transport:
                 allow_redirects=False,
                 proxy=self._proxy,
             ) as response:
-                raw = await _read(response)
+                raw = self._address.without_secret_bytes(await _read(response))
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError, ValueError) as error:
             raise self._address.lost(error, timeout.total) from None
         if response.status >= 300:
+<<<<<<< HEAD
             raise self._address.refused(response, raw)
         return response, raw
 
     def _parsed(self, raw: bytes) -> Mapping[str, Any]:
         reply = self._address.parsed(raw)
+=======
+            raise failed_reply(response, raw, self._address)
+        return response, raw
+
+    def _parsed(self, raw: bytes) -> Mapping[str, Any]:
+        try:
+            reply = orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            start = raw[:400].decode("utf-8", "replace")
+            raise failures.malformed(f"not JSON, {len(raw):,} bytes: {failures.message_of(start)!r}") from None
+        if not isinstance(reply, dict):
+            raise failures.malformed(f"not a JSON object, but a {type(reply).__name__}")
+>>>>>>> refs/heads/w-break2
         failed = failures.in_reply(reply)
         if failed:
-            failed.message = self._address.without_secrets(failed.message)
             raise failed
         return reply
 
@@ -201,6 +224,18 @@ def _announces(response: aiohttp.ClientResponse) -> bool:
     return any("ratelimit" in name.lower() for name in response.headers)
 
 
+<<<<<<< HEAD
+=======
+def failed_reply(response: aiohttp.ClientResponse, raw: bytes, address: Address) -> Failed:
+    """The failure behind a reply with an error's status."""
+    pause = retry_after(response.headers)
+    if pause is None and response.status == 429:
+        pause = spent(response.headers)
+    location = address.without_secrets(response.headers.get("Location", ""))
+    return failures.of_status(response.status, address.without_secret_bytes(raw), pause, location)
+
+
+>>>>>>> refs/heads/w-break2
 def proxy_for(base_url: str) -> str | None:
     """The proxy of the environment (``HTTPS_PROXY``, ``NO_PROXY`` …), looked up once and not per request."""
     parts = urlsplit(base_url)

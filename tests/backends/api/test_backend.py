@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -122,6 +126,47 @@ def test_a_wrong_key_is_explained_without_showing_it(monkeypatch: pytest.MonkeyP
     with ScriptedServer(Script(api_key="another")) as server:
         error = refusal(completions_backend(spec(server, api_key_env="MY_KEY")))
     assert "MY_KEY" in (error.hint or "") and KEY not in str(error) + str(error.hint)
+
+
+@pytest.mark.parametrize("status", [200, 302, 400, 500])
+def test_a_server_that_repeats_the_key_gets_it_into_nothing(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    monkeypatch.setenv("MY_KEY", KEY)
+    reply = {"message": KEY, "choices": [{"index": 0, "text": KEY, "error": {"message": KEY}}]}
+    with answering(status, reply) as url:
+        options = {"base_url": url, "api_key_env": "MY_KEY", "retry": {"attempts": 1}}
+        backend = completions_backend(ModelSpec("m", "openai-completions", "tiny", options))
+        backend.load()
+        try:
+            found = str(list(backend.stream(iter(enumerate(prompts(1))))))
+        except BackendError as error:
+            found = f"{error} {error.hint}"
+        finally:
+            backend.close()
+    assert "[key]" in found and KEY not in found
+
+
+@contextmanager
+def answering(status: int, reply: Any) -> Iterator[str]:
+    """The address of a server that always says the same, and names the key as the place to go."""
+
+    class Same(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status)
+            self.send_header("Location", f"http://127.0.0.1:9/{self.headers['Authorization']}")
+            self.end_headers()
+            self.wfile.write(json.dumps(reply).encode())
+
+        def log_message(self, *_: Any) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Same) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/v1"
+        finally:
+            server.shutdown()
+            serving.join()
 
 
 def test_a_right_key_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:

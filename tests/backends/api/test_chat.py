@@ -94,6 +94,11 @@ class TestAnswers:
     def test_why_it_ended(self, reason: str | None, expected: str) -> None:
         assert read(generate(), {"content": "6"}, finish_reason=reason).finish_reason == expected
 
+    @pytest.mark.parametrize("reason", ["abort", "error"])
+    def test_an_answer_that_the_server_broke_off_is_none(self, reason: str) -> None:
+        with pytest.raises(Malformed, match="broke the answer off"):
+            read(generate(), {"content": "6"}, finish_reason=reason)
+
     def test_a_stop_within_the_answer(self) -> None:
         response = read(generate(), {"content": "6\nAnd 7"}, finish_reason="length")
         assert (response.text, response.finish_reason) == ("6", "stop")
@@ -157,12 +162,26 @@ class TestAnswers:
         assert (response.prompt_tokens, response.cached_tokens) == (30, 16)
         assert (response.completion_tokens, response.reasoning_tokens) == (12, 8)
 
-    @pytest.mark.parametrize("usage", [None, {}, {"prompt_tokens": None, "prompt_tokens_details": None}])
+    @pytest.mark.parametrize(
+        "usage",
+        [
+            None,
+            {},
+            "12",
+            [1],
+            {"prompt_tokens": None, "prompt_tokens_details": None},
+            {"prompt_tokens": -5, "completion_tokens": -1, "completion_tokens_details": "none"},
+            {"prompt_tokens": 10**18, "completion_tokens": "7", "prompt_tokens_details": {"cached_tokens": 10**6}},
+            {"prompt_tokens": 0, "completion_tokens": 0},
+        ],
+    )
     def test_a_server_that_does_not_say_what_it_cost(self, usage: Any) -> None:
+        """The answer counts all the same, and a budget goes by estimates."""
         call = sent(chat_wire(), generate())
-        (response,) = call.read({"choices": [{"index": 0, "message": {"content": "6"}}], "usage": usage})
-        assert response.text == "6"
-        assert response.completion_tokens == 0
+        (response,) = call.read({"choices": [{"index": 0, "message": {"content": "6 or 7"}}], "usage": usage})
+        assert response.text == "6 or 7"
+        assert (response.cached_tokens, response.completion_tokens, response.reasoning_tokens) == (0, 2, 0)
+        assert 0 < response.prompt_tokens < 100
 
     def test_a_message_is_needed(self) -> None:
         with pytest.raises(Malformed, match="no message"):

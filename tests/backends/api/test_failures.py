@@ -91,6 +91,15 @@ def test_statuses(status: int, body: Any, kind: str, what: str) -> None:
     assert failed.pause == (3.0 if what == RETRIED else 0.0)
 
 
+def test_nobody_waits_for_days_unawares() -> None:
+    for pause in (1_000_000.0, 1e300, float("inf")):
+        failed = of_status(429, b"slow down", pause=pause)
+        assert (failed.kind, outcome(failed), failed.pause) == ("long_pause", FATAL, 0.0)
+        assert "the server asks to wait" in failed.message and "slow down" in failed.message
+    assert outcome(of_status(429, b"", pause=1800.0)) == RETRIED
+    assert of_status(400, b"", pause=1e9).kind == "http_400"
+
+
 @pytest.mark.parametrize(
     ("error", "kind"),
     [

@@ -88,7 +88,7 @@ class BatchHttp:
             async with self._session.request(
                 method, url, data=data() if data else None, headers=headers, allow_redirects=False, proxy=self._proxy
             ) as response:
-                raw = await response.read()
+                raw = self._address.without_secret_bytes(await response.read())
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
             raise self._address.lost(error) from None
         if response.status >= 300:
@@ -105,4 +105,16 @@ class BatchHttp:
                 async for piece in response.content.iter_chunked(_PIECE):
                     yield piece
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
+<<<<<<< HEAD
             raise self._address.lost(error) from None
+=======
+            raise self._lost(error) from None
+
+    def _lost(self, error: Exception) -> Failed:
+        failed = failures.of_exception(error)
+        failed.message = self._address.without_secrets(failed.message)
+        return failed
+
+    def _refused(self, response: aiohttp.ClientResponse, raw: bytes) -> Failed:
+        return failed_reply(response, raw, self._address)
+>>>>>>> refs/heads/w-break2
