@@ -10,7 +10,7 @@ from lmrun.cli import options
 
 
 def retry(run: options.Run = "latest", runs_dir: options.RunsDir = None, json: options.Json = False) -> None:
-    """Ask again what failed in a run, and what it never came to ask.
+    """Ask again what failed in a run, and what is left.
 
     By the run's own manifest, into the same run, whatever its status; what has an answer is not asked again. Jobs with
     new answers are scored again. Exit codes as of batch.

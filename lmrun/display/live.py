@@ -1,4 +1,4 @@
-"""A live table on a terminal: one line per job, a bar for the whole."""
+"""A live table on a terminal: one line per job, two for the whole."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MARKS = {"done": ("✓", "green"), "failed": ("✗", "red"), "answering": ("▸
 
 
 class LiveSink:
-    """Redraws four times a second at the bottom of the terminal; notes and finished jobs scroll above."""
+    """Redraws four times a second at the bottom of the terminal; notes scroll above."""
 
     interval = 0.25
 
@@ -42,8 +42,12 @@ class LiveSink:
         self._live.stop()
 
     def _render(self, snapshot: Snapshot) -> RenderableType:
-        rows = max(3, min(16, self._console.height - 6))
-        return Group(_jobs_table(_visible(snapshot.jobs, rows), len(snapshot.jobs)), _status(snapshot))
+        rows = max(3, min(16, self._console.height - 7))
+        status = [Text(f"  {line}", style="bold") for line in _status(snapshot)]
+        for line in status:
+            # A line as wide as the terminal would break where Ctrl-C echoes, and leave a piece of the table behind.
+            line.truncate(self._console.width - 6, overflow="ellipsis")
+        return Group(_jobs_table(_visible(snapshot.jobs, rows), len(snapshot.jobs)), *status)
 
 
 def _visible(jobs: Sequence[JobProgress], rows: int) -> Sequence[JobProgress]:
@@ -57,25 +61,29 @@ def _jobs_table(jobs: Sequence[JobProgress], total: int) -> Table:
     table = Table(box=None, padding=(0, 1), header_style="bold")
     several = len({job.model for job in jobs}) > 1
     table.add_column("", min_width=1, no_wrap=True)
-    # The one column that gives way on a narrow terminal; its text is cut, not wrapped.
+    # The columns that give way on a narrow terminal, the wider one first; their text is cut, not wrapped.
     table.add_column("task")
     if several:
         table.add_column("model", no_wrap=True)
     table.add_column("progress", min_width=14, no_wrap=True)
-    for name in ("requests", "cache", "errors"):
+    counted = {
+        "requests": [f"{job.done:,}/{job.requests:,}" if job.requests else "" for job in jobs],
+        "cache": [f"{job.cache_hits:,}" if job.cache_hits else "" for job in jobs],
+        "errors": [f"[red]{job.errors:,}[/]" if job.errors else "" for job in jobs],
+    }
+    counted = {name: cells for name, cells in counted.items() if any(cells)}
+    for name in counted:
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("score", no_wrap=True)
-    for job in jobs:
+    table.add_column("score")
+    for place, job in enumerate(jobs):
         mark, style = _MARKS.get(job.state, ("·", "dim"))
         table.add_row(
             Text(mark, style=style),
             Text(_name(job), style="" if job.state != "waiting" else "dim", no_wrap=True, overflow="ellipsis"),
             *([Text(job.model, style="dim")] if several else []),
             ProgressBar(total=max(1, job.requests), completed=job.done, width=14) if job.requests else Text(job.state),
-            f"{job.done:,}/{job.requests:,}" if job.requests else "",
-            f"{job.cache_hits:,}" if job.cache_hits else "",
-            Text(str(job.errors), style="red") if job.errors else "",
-            Text.assemble(job.headline, (f"  {job.remarks}" if job.remarks else "", "yellow")),
+            *(cells[place] for cells in counted.values()),
+            _score(job),
         )
     if total > len(jobs):
         table.caption = f"{len(jobs)} of {total} jobs"
@@ -87,10 +95,17 @@ def _name(job: JobProgress) -> str:
     return re.sub(r"@num_fewshot=(\d+)$", r" \1-shot", job.label)
 
 
-def _status(snapshot: Snapshot) -> Text:
+def _score(job: JobProgress) -> Text:
+    score = Text.assemble(job.headline, (f"  {job.remarks}" if job.remarks else "", "yellow"))
+    score.no_wrap, score.overflow = True, "ellipsis"
+    return score
+
+
+def _status(snapshot: Snapshot) -> list[str]:
+    """The whole of the run, and what happens right now."""
     parts = [duration(snapshot.elapsed), snapshot.phase]
-    if snapshot.detail:
-        parts.append(safe(snapshot.detail))
+    if snapshot.requests:
+        parts.append(f"{snapshot.done:,}/{snapshot.requests:,}")
     if snapshot.rate is not None:
         parts.append(f"{snapshot.rate:,.1f} requests/s")
     if snapshot.eta is not None and snapshot.phase == "answering":
@@ -99,4 +114,4 @@ def _status(snapshot: Snapshot) -> Text:
         parts.append(spending(snapshot.usd, snapshot.tokens))
     if words := stall(snapshot):
         parts.append(words)
-    return Text("  " + " · ".join(parts), style="bold", no_wrap=True, overflow="ellipsis")
+    return [" · ".join(parts), *([safe(snapshot.detail)] if snapshot.detail else [])]

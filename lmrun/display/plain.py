@@ -56,7 +56,9 @@ def _job_line(job: JobProgress) -> str:
     counts = f"{job.docs} docs, {job.requests} requests, {job.cache_hits} from cache"
     errors = f", {job.errors} ERRORS" if job.errors else ""
     remarks = f", {job.remarks}" if job.remarks else ""
-    return f"{job.state}: {job.model} {job.label}: {job.headline or '-'} ({counts}{errors}{remarks})"
+    # Why a job failed was just said in full.
+    headline = f": {job.headline or '-'}" if job.state == "done" else ""
+    return f"{job.state}: {job.model} {job.label}{headline} ({counts}{errors}{remarks})"
 
 
 def _status_line(snapshot: Snapshot) -> str:

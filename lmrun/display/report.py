@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from lmrun.display.format import brief, dollars, duration, number, share, spending
 from lmrun.display.table import Column, Style, Table
@@ -101,7 +102,7 @@ def closing_words(reader: RunReader) -> str:
     lines = []
     for model in reader.models():
         if model["error"]:
-            lines.append(f"model {model['name']} failed: {model['error']['message']}")
+            lines.append(f"model {model['name']} failed: {_with_hint(model['error'])}")
     lines.extend(_failures(jobs))
     lines.extend(_error_words(reader))
     dirty = sum(len(found.overlaps) for found in reader.decontamination().values())
@@ -129,10 +130,14 @@ def _failures(jobs: Sequence[JobView]) -> Iterator[str]:
     alike: dict[tuple[str, str], list[str]] = {}
     for job in jobs:
         if job.error:
-            alike.setdefault((job.model, str(job.error["message"])), []).append(job.label)
+            alike.setdefault((job.model, _with_hint(job.error)), []).append(job.label)
     for (model, message), labels in alike.items():
         more = f" and {len(labels) - 1:,} more" if len(labels) > 1 else ""
         yield f"{model} {labels[0]}{more} failed: {message}"
+
+
+def _with_hint(error: Mapping[str, Any]) -> str:
+    return f"{error['message']}\n  hint: {error['hint']}" if error.get("hint") else str(error["message"])
 
 
 def _spent(reader: RunReader) -> Iterator[str]:

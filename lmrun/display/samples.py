@@ -141,7 +141,11 @@ def _answer(exchange: Exchange, detail: SampleDetail, *, full: bool) -> Iterator
     if response is None:
         yield f"{label}: (not answered)"
     elif response.error:
-        yield f"{label}: error {safe(response.error.kind)}: {safe(response.error.message)}"
+        first = detail.row.error == {"kind": response.error.kind, "message": response.error.message}
+        scored = f" {safe(json.dumps(request.continuation[:200], ensure_ascii=False))}" if request.continuation else ""
+        # The first error of a sample stands above it already.
+        words = "" if first else f": {safe(response.error.message)}"
+        yield f"{label}{scored}: error {safe(response.error.kind)}{words}"
     elif response.skipped:
         yield f"{label}: skipped: {safe(response.skipped)}"
     elif request.kind == "generate_until":

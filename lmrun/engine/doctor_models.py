@@ -123,7 +123,7 @@ def _asked(backend: StreamingBackend, needs: Mapping[str, Needs]) -> Iterator[Ca
 
 
 def _task(backend: StreamingBackend, need: Needs, labels: Sequence[str]) -> Capability:
-    title = f"{_TASK}{labels[0]}" + (f" and {len(labels) - 1} others" if len(labels) > 1 else "")
+    title = f"{_TASK}{labels[0]}" + (f" and {len(labels) - 1} more" if len(labels) > 1 else "")
     try:
         backend.check(need)
     except LmrunError as error:

@@ -272,6 +272,7 @@ class _Engine:
             job.status = "looked_up"
         elif self.store.reopen_errors(job.address.id) or job.status in ("looked_up", "failed"):
             # An earlier process of this run got this far; its errors are asked again, its answers are not.
+            self.store.set_job(job.address.id, "looked_up")
             self.answerer.restore(job.address)
             job.status = "looked_up"
 

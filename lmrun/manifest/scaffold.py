@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lmrun.manifest.backends import API
 from lmrun.manifest.schema import folder_name
 
 
@@ -20,8 +21,18 @@ def scaffold(
     """
     head = _HEAD.format(name=_quoted(folder_name(name)))
     entry = _MODEL.format(backend=_quoted(backend), model=_quoted(model))
-    entry += _HF_KEYS if backend == "hf" else _PLUGIN_KEYS
-    return head + entry + _TASKS_HEAD + "".join(_TASK.format(name=_quoted(task)) for task in tasks) + _TAIL
+    entry += _HF_KEYS if backend == "hf" else _api_keys(backend) if backend in API else _PLUGIN_KEYS
+    tail = (_BUDGET if backend in API else "") + _TAIL
+    return head + entry + _TASKS_HEAD + "".join(_TASK.format(name=_quoted(task)) for task in tasks) + tail
+
+
+def _api_keys(backend: str) -> str:
+    """What a model behind an API usually needs; absent, the provider itself is asked."""
+    tokenizer = (
+        '# tokenizer = "ORG/MODEL"                # the model\'s: prompts are sent as token ids, and counted exactly\n'
+    )
+    provider, key = ("Anthropic", "ANTHROPIC_API_KEY") if backend == "anthropic" else ("OpenAI", "OPENAI_API_KEY")
+    return _API_KEYS.format(provider=provider, key=key, tokenizer=tokenizer if backend == "openai-completions" else "")
 
 
 def _quoted(text: str) -> str:
@@ -50,6 +61,18 @@ _HF_KEYS = """\
 dtype = "auto"                   # or "float32", "bfloat16", "float16"
 device = "auto"                  # or "cpu", "cuda", "cuda:1", "mps"
 # revision = "main"
+
+"""
+_API_KEYS = """\
+# base_url = "http://127.0.0.1:8000/v1"   # your server; absent: {provider}, with the key in ${key}
+# api_key_env = "MY_API_KEY"             # variable that holds the key of another server
+{tokenizer}# concurrency = {{ max = 32 }}             # most requests in flight
+# price = {{ input = 0.5, output = 1.5 }}  # US dollars per million tokens, where no price is known
+
+"""
+_BUDGET = """\
+# [run]
+# budget_usd = 5.00              # stop, resumably, before a run costs more; `lmrun plan` says what it will cost
 
 """
 _PLUGIN_KEYS = """\

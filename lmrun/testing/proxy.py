@@ -88,7 +88,9 @@ def _say(url: str) -> None:
 
 def main() -> None:
     """Serve until interrupted."""
-    parser = argparse.ArgumentParser(prog="python -m lmrun.testing.proxy", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m lmrun.testing.proxy", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("upstream", help="address of the real server, without a path")
     parser.add_argument("--port", type=int, default=8778)
     parser.add_argument("--script", type=Path, help="TOML file with the keys of a Script")

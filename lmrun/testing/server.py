@@ -143,7 +143,9 @@ def _say(url: str) -> None:
 
 def main() -> None:
     """Serve until interrupted."""
-    parser = argparse.ArgumentParser(prog="python -m lmrun.testing.server", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m lmrun.testing.server", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("--port", type=int, default=8777)
     parser.add_argument("--latency", type=float, help="seconds that each answer takes")
     parser.add_argument("--script", type=Path, help="TOML file with the keys of a Script")

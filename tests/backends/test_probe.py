@@ -425,3 +425,25 @@ def test_keys_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
         found = backend.capabilities()
     assert "no" in [c.state for c in found]
     assert "sk-very-secret" not in str(found)
+
+
+def test_a_server_that_is_not_reached_stops_the_model() -> None:
+    with ScriptedServer() as server:
+        url = server.base_url
+        wrong = _not_reached(url.replace("http:", "https:"))
+    assert "speaks http, not https" in str(wrong) and wrong.hint == "correct base_url"
+    down = _not_reached(url)
+    assert "Connection refused" in str(down) and "is it running" in (down.hint or "")
+
+
+def _not_reached(url: str) -> ModelError:
+    options = {"base_url": url, "retry": {"attempts": 2, "max_wait": 0.01}}
+    backend = backend_class("openai-chat")(ModelSpec("m", "openai-chat", "tiny", options))
+    assert isinstance(backend, ApiBackend)
+    try:
+        backend.load()
+        with pytest.raises(ModelError) as refused:
+            backend.check(WRITTEN)
+    finally:
+        backend.close()
+    return refused.value

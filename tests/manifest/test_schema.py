@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 
 from lmrun.manifest import json_schema, load_manifest, toml
-from lmrun.manifest.backends import OWN, backend_names
+from lmrun.manifest.backends import API, OWN, backend_names
 from lmrun.manifest.reference import reference_markdown
 from lmrun.manifest.scaffold import scaffold
 from lmrun.manifest.schema import SECTIONS, folder_name
@@ -109,6 +109,7 @@ def test_the_example_of_the_reference_page_loads(write: Write) -> None:
         ("first", "bundled:demo", "hf", ["demo"]),
         ("x-1", 'odd "name" \\ # \x7f', "scripted", ["a", "b*", 'c"d']),
         ("my first (1)", "org/größe", "hf", ["demo"]),
+        ("chat", "gpt", "openai-chat", ["demo"]),
     ],
 )
 def test_the_starter_manifest_loads(write: Write, name: str, model: str, backend: str, tasks: list[str]) -> None:
@@ -118,10 +119,11 @@ def test_the_starter_manifest_loads(write: Write, name: str, model: str, backend
     assert [task.name for task in manifest.tasks] == tasks
 
 
-def test_what_the_starter_manifest_comments_out_can_be_uncommented(write: Write, tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", ["hf", *API])
+def test_what_the_starter_manifest_comments_out_can_be_uncommented(write: Write, tmp_path: Path, backend: str) -> None:
     (tmp_path / "my_tasks").mkdir()
     (tmp_path / "mirror").mkdir()
-    lines = scaffold().split("\n")
+    lines = scaffold(backend=backend).split("\n")
     keys = [line.removeprefix("# ") if " = " in line or line.startswith("# [") else line for line in lines]
     manifest = load_manifest(write("\n".join(keys)))
     assert manifest.data.offline

@@ -19,6 +19,7 @@ a reply that is not what it should be  malformed           retried
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -138,6 +139,12 @@ def of_exception(error: Exception, seconds: float | None = None) -> Failed:
         return Failed("bad_address", f"not an address: {error}", fatal=True)
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return Failed("certificate", str(error), fatal=True)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        if "WRONG_VERSION_NUMBER" in str(error):
+            return Failed("bad_address", f"{error.host}:{error.port} speaks http, not https", fatal=True)
+        code = error.os_error.errno or 0
+        why = os.strerror(code) if code > 0 else error.os_error.strerror or error.os_error
+        return Failed(CONNECTION, f"cannot connect to {error.host}:{error.port}: {why}", retryable=True)
     return Failed(CONNECTION, str(error) or type(error).__name__, retryable=True)
 
 

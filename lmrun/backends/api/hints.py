@@ -59,7 +59,7 @@ def explained(
     if failed.kind == LONG_PAUSE:
         return f"{base_url}: {failed}", "start again when that time has passed: what is answered is kept"
     if failed.fatal:
-        return f"{base_url} cannot be used ({failed})", "correct base_url"
+        return f"{base_url} cannot be used ({failed.message})", "correct base_url"
     if failed.kind == RATE_LIMITED:
         return f"the server at {base_url} only refuses any more ({failed})", (
             "has the account a limit per day? start again later: what is answered is kept"
@@ -68,8 +68,14 @@ def explained(
         return f"what {base_url} answers is not of the protocol ({failed}, after {failed.attempts} tries)", (
             "does base_url lead to the API, and not to a web page? it often ends in /v1"
         )
+<<<<<<< HEAD
     return f"the server at {base_url} answers nothing any more ({failed}, after {failed.attempts} tries)", (
         "is it running, and base_url right? start again when it is: what is answered is kept"
+=======
+    tries = "1 try" if failed.attempts == 1 else f"{failed.attempts} tries"
+    return f"the server at {base_url} does not answer ({failed.message or failed}, after {tries})", (
+        "is it running, and reachable from here? start again when it is: what is answered is kept"
+>>>>>>> refs/heads/w-new2
     )
 
 

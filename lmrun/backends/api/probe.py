@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 
 from lmrun.backends.api.call import Post
-from lmrun.backends.api.failures import Failed
+from lmrun.backends.api.failures import CONNECTION, Failed
 from lmrun.backends.api.questions import Questions
 from lmrun.backends.base import Capability, Needs
 from lmrun.requests import RequestKind
@@ -33,12 +33,12 @@ class Probe(Questions):
 
         Raises:
             BackendError: the server cannot answer them, with the alternatives.
-            Failed: it answers nothing at all (address, key or model are wrong).
+            Failed: it answers nothing at all (address, key or model are wrong, or the server is down).
         """
         try:
             await self._check(needs, post)
         except Failed as failed:
-            if failed.fatal:
+            if failed.fatal or failed.kind == CONNECTION:
                 raise
             raise self.refusal(
                 f"a small request to find out what the server can do has failed: {failed}",

@@ -91,7 +91,7 @@ async def _listing(probe: Probe, post: Post) -> AsyncIterator[Capability]:
     yield Capability("address", "yes", base_url)
     shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
     if probe.spec.model in names:
-        yield Capability("models", "yes", f"{probe.spec.model} is listed, with {len(names) - 1} others")
+        yield Capability("models", "yes", f"{probe.spec.model} is listed; {len(names):,} in all")
     else:
         advice = did_you_mean(probe.spec.model, names) or "model = one of those listed"
         yield Capability("models", "no" if names else "unknown", f"listed: {shown or 'none'}", advice if names else "")

@@ -16,13 +16,13 @@ def usage(sender: Sender | None, pump: Pump | None) -> Usage:
     limits, counts = sender.gate.limits, sender.counts
     allowed, rate = int(limits.window.size), pump.rate() if pump else 0.0
     paused = max(0.0, limits.paused_until - sender.gate.now())
-    words = [f"in flight {limits.in_flight}/{allowed}", f"{rate:,.0f} req/s" if rate >= 10 else f"{rate:.1f} req/s"]
+    words = [f"in flight {limits.in_flight}/{allowed}"]
     retrying = {kind: n for kind, n in dict(counts.retrying).items() if n > 0}
     if retrying:
         kinds = ", ".join(_SHORT.get(kind, kind.removeprefix("http_")) for kind in sorted(retrying))
         words.append(f"{sum(retrying.values())} retrying ({kinds})")
     if limits.rate is not None:
-        words.append(f"limit {limits.rate:.1f} req/s")
+        words.append(f"limit {limits.rate:.1f} requests/s")
     if paused >= 1:
         words.append(f"paused for {paused:.0f} s at the server's request")
     facts = {

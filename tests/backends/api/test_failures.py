@@ -178,6 +178,7 @@ def test_a_content_filter_is_a_refusal_of_a_generation_and_an_error_of_a_score()
         (Failed("no_credit", "no", status=402, fatal=True), True, (), "add credit"),
         (Failed("malformed", "not JSON", retryable=True), True, (), "does base_url lead to the API"),
         (Failed("connection", "refused", retryable=True), True, (), "is it running"),
+        (Failed("bad_address", "speaks http", fatal=True), True, (), "correct base_url"),
     ],
 )
 def test_hints(failed: Failed, has_key: bool, models: tuple[str, ...], hint: str) -> None:
