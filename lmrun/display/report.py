@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from lmrun.display.format import brief, dollars, duration, number, share, spending
+from lmrun.display.format import brief, dollars, duration, number, safe, share, spending
 from lmrun.display.table import Column, Style, Table
 from lmrun.engine.failures import LASTING
 from lmrun.engine.results import ResultRow, SubsetScore, job_flags, result_rows

@@ -6,12 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-<<<<<<< HEAD
-from lmrun.backends.api.failures import MALFORMED, NO_CREDIT, RATE_LIMITED, Failed
-=======
 from lmrun.backends.api.failures import LONG_PAUSE, MALFORMED, NO_CREDIT, RATE_LIMITED, Failed
-from lmrun.backends.api.transport import Transport
->>>>>>> refs/heads/w-break2
 from lmrun.errors import did_you_mean
 
 _SHOWN = 8
@@ -68,14 +63,9 @@ def explained(
         return f"what {base_url} answers is not of the protocol ({failed}, after {failed.attempts} tries)", (
             "does base_url lead to the API, and not to a web page? it often ends in /v1"
         )
-<<<<<<< HEAD
-    return f"the server at {base_url} answers nothing any more ({failed}, after {failed.attempts} tries)", (
-        "is it running, and base_url right? start again when it is: what is answered is kept"
-=======
     tries = "1 try" if failed.attempts == 1 else f"{failed.attempts} tries"
     return f"the server at {base_url} does not answer ({failed.message or failed}, after {tries})", (
-        "is it running, and reachable from here? start again when it is: what is answered is kept"
->>>>>>> refs/heads/w-new2
+        "is it running, and base_url right? start again when it is: what is answered is kept"
     )
 
 

@@ -51,7 +51,12 @@ class Address:
             text = text.replace(secret, "[key]")
         return text
 
-<<<<<<< HEAD
+    def without_secret_bytes(self, raw: bytes) -> bytes:
+        """A reply without the key, wherever a server repeats it: a reply is kept, and read by others."""
+        for secret in self.secrets:
+            raw = raw.replace(secret.encode(), b"[key]")
+        return raw
+
     def session(self, headers: Mapping[str, str], **options: Any) -> aiohttp.ClientSession:
         """A session with the server; ``options`` are those of aiohttp. To be opened inside the loop that uses it."""
         every = {"User-Agent": f"lmrun/{__version__}", **headers, **self.headers}
@@ -68,26 +73,8 @@ class Address:
         pause = retry_after(response.headers)
         if pause is None and response.status == 429:
             pause = spent(response.headers)
-        body = self.without_secrets(raw.decode("utf-8", "replace")).encode()
-        return failures.of_status(response.status, body, pause, response.headers.get("Location"))
-
-    def parsed(self, raw: bytes) -> dict[str, Any]:
-        """A reply, which is to be a JSON object. Raises :class:`Failed`."""
-        try:
-            reply = orjson.loads(raw)
-        except orjson.JSONDecodeError:
-            start = self.without_secrets(raw[:4000].decode("utf-8", "replace"))[:400]
-            raise failures.malformed(f"not JSON, {len(raw):,} bytes: {failures.message_of(start)!r}") from None
-        if not isinstance(reply, dict):
-            raise failures.malformed(f"not a JSON object, but a {type(reply).__name__}")
-        return reply
-=======
-    def without_secret_bytes(self, raw: bytes) -> bytes:
-        """A reply without the key, wherever a server repeats it: a reply is kept, and read by others."""
-        for secret in self.secrets:
-            raw = raw.replace(secret.encode(), b"[key]")
-        return raw
->>>>>>> refs/heads/w-break2
+        location = self.without_secrets(response.headers.get("Location", ""))
+        return failures.of_status(response.status, self.without_secret_bytes(raw), pause, location)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +142,7 @@ class Transport:
         response, raw = await self._exchange("POST", path, body, timeout)
         pause = spent(response.headers) if _announces(response) else 0.0
         # A longer one is nonsense, or the server will refuse what is sent next.
-        return Reply(self._parsed(raw), pause if pause <= failures.LONGEST_PAUSE else 0.0)
+        return Reply(_answer(raw), pause if pause <= failures.LONGEST_PAUSE else 0.0)
 
     async def get(self, path: str) -> Any:
         """A page of the server as JSON or text, for hints. Raises :class:`Failed`."""
@@ -179,29 +166,8 @@ class Transport:
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError, ValueError) as error:
             raise self._address.lost(error, timeout.total) from None
         if response.status >= 300:
-<<<<<<< HEAD
             raise self._address.refused(response, raw)
         return response, raw
-
-    def _parsed(self, raw: bytes) -> Mapping[str, Any]:
-        reply = self._address.parsed(raw)
-=======
-            raise failed_reply(response, raw, self._address)
-        return response, raw
-
-    def _parsed(self, raw: bytes) -> Mapping[str, Any]:
-        try:
-            reply = orjson.loads(raw)
-        except orjson.JSONDecodeError:
-            start = raw[:400].decode("utf-8", "replace")
-            raise failures.malformed(f"not JSON, {len(raw):,} bytes: {failures.message_of(start)!r}") from None
-        if not isinstance(reply, dict):
-            raise failures.malformed(f"not a JSON object, but a {type(reply).__name__}")
->>>>>>> refs/heads/w-break2
-        failed = failures.in_reply(reply)
-        if failed:
-            raise failed
-        return reply
 
     def _client_timeout(self, total: float) -> aiohttp.ClientTimeout:
         return aiohttp.ClientTimeout(total=total, connect=self._timeout.connect, sock_read=self._timeout.idle)
@@ -224,18 +190,26 @@ def _announces(response: aiohttp.ClientResponse) -> bool:
     return any("ratelimit" in name.lower() for name in response.headers)
 
 
-<<<<<<< HEAD
-=======
-def failed_reply(response: aiohttp.ClientResponse, raw: bytes, address: Address) -> Failed:
-    """The failure behind a reply with an error's status."""
-    pause = retry_after(response.headers)
-    if pause is None and response.status == 429:
-        pause = spent(response.headers)
-    location = address.without_secrets(response.headers.get("Location", ""))
-    return failures.of_status(response.status, address.without_secret_bytes(raw), pause, location)
+def _answer(raw: bytes) -> Mapping[str, Any]:
+    reply = parsed(raw)
+    failed = failures.in_reply(reply)
+    if failed:
+        raise failed
+    return reply
 
 
->>>>>>> refs/heads/w-break2
+def parsed(raw: bytes) -> dict[str, Any]:
+    """A reply that is free of secrets, which is to be a JSON object. Raises :class:`Failed`."""
+    try:
+        reply = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        start = raw[:400].decode("utf-8", "replace")
+        raise failures.malformed(f"not JSON, {len(raw):,} bytes: {failures.message_of(start)!r}") from None
+    if not isinstance(reply, dict):
+        raise failures.malformed(f"not a JSON object, but a {type(reply).__name__}")
+    return reply
+
+
 def proxy_for(base_url: str) -> str | None:
     """The proxy of the environment (``HTTPS_PROXY``, ``NO_PROXY`` …), looked up once and not per request."""
     parts = urlsplit(base_url)

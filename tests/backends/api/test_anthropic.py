@@ -180,7 +180,12 @@ def test_all_stops_are_applied_here() -> None:
 
 
 def test_counts_that_are_none_cost_no_answer() -> None:
-    odd: dict[str, Any] = {"input_tokens": -3, "output_tokens": "7", "cache_read_input_tokens": [1], "output_tokens_details": 5}
+    odd: dict[str, Any] = {
+        "input_tokens": -3,
+        "output_tokens": "7",
+        "cache_read_input_tokens": [1],
+        "output_tokens_details": 5,
+    }
     (response,) = ask("a").read(reply(text("42")[0], **odd))
     assert (response.text, response.prompt_tokens, response.completion_tokens) == ("42", 0, 1)
 

@@ -12,7 +12,7 @@ import aiohttp
 from lmrun.backends.api.failures import Failed
 from lmrun.backends.api.options import ApiOptions
 from lmrun.backends.api.retry import Course, again
-from lmrun.backends.api.transport import Address, proxy_for
+from lmrun.backends.api.transport import Address, parsed, proxy_for
 
 T = TypeVar("T")
 _PIECE = 2**20
@@ -93,7 +93,7 @@ class BatchHttp:
             raise self._address.lost(error) from None
         if response.status >= 300:
             raise self._address.refused(response, raw)
-        return self._address.parsed(raw)
+        return parsed(raw)
 
     async def _pieces(self, path: str) -> AsyncIterator[bytes]:
         url = self._address.url(path)
@@ -105,16 +105,4 @@ class BatchHttp:
                 async for piece in response.content.iter_chunked(_PIECE):
                     yield piece
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
-<<<<<<< HEAD
             raise self._address.lost(error) from None
-=======
-            raise self._lost(error) from None
-
-    def _lost(self, error: Exception) -> Failed:
-        failed = failures.of_exception(error)
-        failed.message = self._address.without_secrets(failed.message)
-        return failed
-
-    def _refused(self, response: aiohttp.ClientResponse, raw: bytes) -> Failed:
-        return failed_reply(response, raw, self._address)
->>>>>>> refs/heads/w-break2
