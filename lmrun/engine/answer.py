@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lmrun.backends.base import SUSPICIOUS_LOGPROBS, Backend
 from lmrun.engine.budget import Budget
@@ -41,6 +41,8 @@ class Answerer:
     log: RunLog
     gauges: Gauges
     budget: Budget
+    _doubted: set[int] = field(default_factory=set)
+    """Jobs with answers that cannot be true."""
 
     def look_up(self, job: JobAddress) -> None:
         """Copy what the cache knows of this job into the run, in bulk, and mark the look-up as done."""
@@ -107,8 +109,7 @@ class Answerer:
             self.store.add_responses(rows)
             if known:
                 self._remember(fingerprint, known)
-            if doubtful := [t.key for t, r in answers if r.error and r.error.kind == SUSPICIOUS_LOGPROBS]:
-                self._forget(self.store.doubt(doubtful))
+            self._doubt([ticket for ticket, _ in answers], errors)
         self._count(jobs, [ticket for ticket, _ in answers], errors)
 
     def _remember(self, fingerprint: str, answers: Sequence[tuple[str, str, str]]) -> None:
@@ -116,6 +117,13 @@ class Answerer:
 
     def _forget(self, keys: Sequence[str]) -> None:
         self._write_cache(lambda cache: cache.forget(keys))
+
+    def _doubt(self, tickets: Sequence[Ticket], errors: Counter[tuple[int, str]]) -> None:
+        """Take back what was answered of samples in which one answer cannot be true; the others may come later."""
+        self._doubted |= {job_id for job_id, kind in errors if kind == SUSPICIOUS_LOGPROBS}
+        keys = [ticket.key for ticket in tickets if ticket.job_id in self._doubted]
+        if keys:
+            self._forget(self.store.doubt(keys, SUSPICIOUS_LOGPROBS))
 
     def _write_cache(self, write: Callable[[Cache], None]) -> None:
         if self.cache is None:

@@ -218,20 +218,24 @@ class RunStore:
         with transaction(self._db):
             self._db.executemany("INSERT OR REPLACE INTO responses VALUES (?, ?, ?, ?, ?)", rows)
 
-    def doubt(self, keys: Sequence[str]) -> list[str]:
-        """Give the errors of ``keys`` to all requests of their samples: where one cannot be true, none is.
+    def doubt(self, keys: Sequence[str], kind: str) -> list[str]:
+        """Where a sample of ``keys`` has an error of ``kind``, give that error to all its requests.
 
         Returns the keys of those that had an answer.
         """
-        of_samples = """SELECT other.key FROM requests other WHERE other.sample_id IN
-                          (SELECT sample_id FROM requests WHERE key IN (SELECT value FROM json_each(:keys)))"""
-        error = """SELECT json_object('error', json_extract(response, '$.error'), 'logprob', NULL, 'is_greedy', NULL)
-                   FROM responses WHERE key = json_extract(:keys, '$[0]')"""
+        doubted = """SELECT mine.sample_id, min(json_extract(p.response, '$.error')) AS error
+                       FROM requests mine JOIN requests other USING (sample_id) JOIN responses p ON p.key = other.key
+                      WHERE mine.key IN (SELECT value FROM json_each(:keys))
+                        AND p.source = 'error' AND json_extract(p.response, '$.error.kind') = :kind
+                      GROUP BY mine.sample_id"""
         with transaction(self._db):
             rows = self._db.execute(
-                f"""UPDATE responses SET source = 'error', response = json_patch(response, ({error}))
-                    WHERE source != 'error' AND key IN ({of_samples}) RETURNING key""",
-                {"keys": json.dumps(list(keys))},
+                f"""WITH doubted AS ({doubted})
+                    UPDATE responses SET source = 'error', response = json_patch(response, json_object(
+                        'error', json(doubted.error), 'logprob', NULL, 'is_greedy', NULL))
+                      FROM doubted JOIN requests USING (sample_id)
+                     WHERE responses.key = requests.key AND responses.source != 'error' RETURNING responses.key""",
+                {"keys": json.dumps(list(keys)), "kind": kind},
             ).fetchall()
         return [key for (key,) in rows]
 
