@@ -31,6 +31,7 @@ def build_app() -> Typer:
         retry,
         score,
         show,
+        tui,
         validate,
         verify,
     )
@@ -51,7 +52,16 @@ def build_app() -> Typer:
     ) -> None:
         """Evaluate language models from a terminal. Start with: lmrun batch quickstart."""
 
-    for command in (batch.batch, retry.retry, show.show, score.score, validate.validate, plan.plan, preview.preview):
+    for command in (
+        batch.batch,
+        tui.tui,
+        retry.retry,
+        show.show,
+        score.score,
+        validate.validate,
+        plan.plan,
+        preview.preview,
+    ):
         app.command()(command)
     app.command()(init.init)
     app.command()(verify.verify)

@@ -47,6 +47,49 @@ class JobProgress:
     """Metric and value, once scored."""
     remarks: str = ""
     """Shares of answers that were cut off, and in which a filter found none or several."""
+    tokens_per_second: float | None = None
+    eta: float | None = None
+    """Seconds until its last request is answered, from the moment that it is worked on."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelProgress:
+    """One model's line."""
+
+    name: str
+    backend: str
+    model: str
+    state: str = "waiting"
+    """waiting, loading, checking, answering, done, failed."""
+    requests_per_second: float | None = None
+    """Of late."""
+    tokens_per_second: float | None = None
+    """Of late: prompts and answers together, without what came from the cache."""
+    in_flight: int | None = None
+    limit: int | None = None
+    """Requests that may be in flight at once, or the batch size."""
+    held_by: str = ""
+    """What keeps the limit where it is, e.g. ``429``."""
+    retries: int = 0
+    usd: float = 0.0
+    tokens: int = 0
+    steerable: bool = False
+    """How much is in flight can be changed while it works."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A GPU, read just now."""
+
+    name: str
+    """E.g. ``0 H200``."""
+    memory_used: float
+    """Bytes."""
+    memory_total: float
+    utilisation: float | None = None
+    """Percent."""
+    power: float | None = None
+    """Watts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +118,13 @@ class Snapshot:
     """Prompts and answers so far, without those from the cache."""
     notes: Sequence[str]
     """Everything so far that the user should read as it happens, oldest first."""
+    models: Sequence[ModelProgress] = ()
+    devices: Sequence[Device] = ()
+    rss: float | None = None
+    """Bytes of this process."""
+    cpu: float | None = None
+    """Percent of one core."""
+    paused: bool = False
 
     @property
     def requests(self) -> int:

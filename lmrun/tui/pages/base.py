@@ -1,0 +1,69 @@
+"""What every page has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.screen import Screen
+from textual.widgets import Footer
+
+from lmrun.tui.actions import bindings
+from lmrun.tui.state import RunView
+from lmrun.tui.widgets.frame import Header
+
+if TYPE_CHECKING:
+    from lmrun.tui.app import LmrunApp
+
+NARROW, SHORT = 100, 30
+"""Columns and lines below which a page has the class ``-narrow`` or ``-short``."""
+
+
+class Page(Screen[None]):
+    """A page of the app: header, body, footer. Subclasses state ``page`` and write :meth:`body`."""
+
+    page: ClassVar[str]
+    """Its key in the table of actions."""
+    BINDINGS: ClassVar[list[BindingType]] = []
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        if "page" in cls.__dict__:
+            cls.BINDINGS = bindings(cls.page)
+        super().__init_subclass__(**kwargs)  # type: ignore[arg-type]
+
+    @property
+    def lmrun(self) -> LmrunApp:
+        """The app."""
+        from lmrun.tui.app import LmrunApp
+
+        app = self.app
+        assert isinstance(app, LmrunApp)
+        return app
+
+    def compose(self) -> ComposeResult:
+        """Header, body, footer."""
+        yield Header(self.page)
+        yield from self.body()
+        yield Footer(compact=True, show_command_palette=False)
+
+    def body(self) -> ComposeResult:
+        """What is between them."""
+        raise NotImplementedError
+
+    def on_resize(self) -> None:
+        """Say to the style sheet how much room there is."""
+        self.set_class(self.size.width < NARROW, "-narrow")
+        self.set_class(self.size.height < SHORT, "-short")
+
+    def on_screen_resume(self) -> None:
+        """The page is shown (again)."""
+        self.show(self.lmrun.view)
+
+    def show(self, view: RunView | None) -> None:
+        """The run as it is now; called four times a second while the page is shown. None: there is no run."""
+        self.query_one(Header).show(view)
+        self.draw(view)
+
+    def draw(self, view: RunView | None) -> None:
+        """Bring the body up to date."""
