@@ -59,6 +59,16 @@ class RunDirectory:
         return self.path / "log.jsonl"
 
     @property
+    def control(self) -> Path:
+        """Unix socket of the engine that works on the run."""
+        return self.path / "control.sock"
+
+    @property
+    def notes(self) -> Path:
+        """Labels and notes that people put to samples."""
+        return self.path / "notes.db"
+
+    @property
     def engine_lock(self) -> Path:
         """Held (as a file lock) by the engine that works on the run."""
         return self.path / ".engine.lock"

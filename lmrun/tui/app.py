@@ -13,6 +13,7 @@ from textual.binding import BindingType
 from textual.command import CommandPalette
 from textual.worker import Worker, WorkerState
 
+from lmrun.store.reader import SampleQuery
 from lmrun.store.runs import RunDirectory
 from lmrun.tui.actions import bindings
 from lmrun.tui.config import Config
@@ -112,6 +113,24 @@ class LmrunApp(App[None]):
         screen = self.screen if self.screen_stack else None
         if isinstance(screen, Page) and screen.is_mounted:
             screen.show(self.view)
+
+    def command(self, name: str, **arguments: str) -> None:
+        """Send a command to the engine (``pause``, ``resume``, ``stop``, ``faster``, ``slower`` …), and show its words."""
+        raise NotImplementedError
+
+    def start(self, manifest: Path) -> None:
+        """Start an engine for a manifest, or one that resumes its run, and show that run."""
+        raise NotImplementedError
+
+    def resume(self, run: RunDirectory) -> None:
+        """Start an engine that goes on with a run."""
+        raise NotImplementedError
+
+    def samples(self, query: SampleQuery) -> None:
+        """Show samples of the run."""
+        page = self.go("samples")
+        assert isinstance(page, SamplesPage)
+        page.open(query)
 
     # -- everywhere ----------------------------------------------------------------------------------------------------
 

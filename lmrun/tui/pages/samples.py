@@ -5,6 +5,7 @@ from __future__ import annotations
 from textual.app import ComposeResult
 from textual.widgets import Static
 
+from lmrun.store.reader import SampleQuery
 from lmrun.tui.pages.base import Page
 
 
@@ -16,3 +17,6 @@ class SamplesPage(Page):
     def body(self) -> ComposeResult:
         """Nothing yet."""
         yield Static("samples")
+
+    def open(self, query: SampleQuery) -> None:
+        """Show these samples; the page may not have been shown before."""
