@@ -185,10 +185,7 @@ class Steering:
 
     def _scale(self, factor: float) -> Reply:
         if self._backend is None:
-            words = (
-                f"how much {self._model} works on at once cannot be changed" if self._model else "nothing is asked yet"
-            )
-            return Reply(False, words)
+            return Reply(False, f"{self._tracker.doing()}: how much is done at once cannot be changed now")
         return Reply(True, f"{self._model}: {self._backend.scale(factor)}")
 
     def _retry_errors(self, _: Command) -> Reply:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 import pytest
 
 from lmrun.engine.control.client import ControlClient
+from lmrun.engine.progress import Snapshot
 from lmrun.engine.run import Outcome
 from lmrun.store.runs import RunDirectory, all_runs
 from tests.engine.conftest import World
@@ -42,16 +44,37 @@ class Live:
         """Run a manifest in a thread."""
         return self.pool.submit(self.world.run, manifest, **options)
 
+    def slow(self, **options: object) -> str:
+        """A scripted model that takes its time."""
+        chosen: dict[str, Any] = {"chunk": 1, "latency_ms": 30.0} | options
+        return self.world.stub(**chosen)
+
+    def docs(self, count: int) -> None:
+        """So many docs in both tasks."""
+        docs = [{"question": f"colour {i}?", "answer": i % 3} for i in range(count)]
+        (self.world.folder / "tasks" / "colours.jsonl").write_text("".join(json.dumps(doc) + "\n" for doc in docs))
+
     @property
     def run(self) -> RunDirectory:
         """The newest run, once it has a socket."""
-        return until(lambda: next((run for run in all_runs(self.world.folder / "runs") if run.control.exists()), None))
+        runs = self.world.folder / "runs"
+        return until(lambda: next((run for run in all_runs(runs) if run.control.exists()), None))
 
     def client(self) -> ControlClient:
         """A client of it."""
         client = ControlClient(self.run)
         self.clients.append(client)
         return client
+
+
+def snapshot(client: ControlClient, such: Callable[[Snapshot], object] = bool) -> Snapshot:
+    """The first snapshot of this kind."""
+
+    def look() -> Snapshot | None:
+        found = client.snapshot()
+        return found if found and such(found) else None
+
+    return until(look)
 
 
 @pytest.fixture
@@ -61,5 +84,5 @@ def live(world: World) -> Iterator[Live]:
         live = Live(world, pool)
         yield live
         for client in live.clients:
-            client.send("resume")
+            client.send("stop")
             client.close()
