@@ -156,6 +156,10 @@ class Steerable(Protocol):
         """Work on so many times as many requests at once, at least one; says in words how many that are."""
         ...
 
+    def drop(self, positions: Collection[int]) -> Collection[int]:
+        """Forget those of these requests that are not on their way yet; says which. They get no answer."""
+        ...
+
 
 @runtime_checkable
 class StreamingBackend(Backend, Protocol):

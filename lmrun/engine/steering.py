@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event, Lock
@@ -134,6 +134,10 @@ class Steering:
             if self._backend and self.paused:
                 self._backend.hold(False)
             self._backend = None
+
+    def drop(self, positions: Collection[int]) -> Collection[int]:
+        """Which of these requests the backend forgets: they will have no answer."""
+        return self._backend.drop(positions) if self._backend and positions else ()
 
     def is_left_out(self, model: str, label: str) -> bool:
         """Whether nothing more of a job is to be asked."""

@@ -9,7 +9,7 @@ from lmrun.backends.base import Chunk, Needs, StreamingBackend
 from lmrun.backends.generation import normalise
 from lmrun.backends.tokenize import Unanswerable
 from lmrun.engine.answer import Answerer, JobAddress
-from lmrun.engine.budget import BudgetSpent
+from lmrun.engine.budget import BudgetSpent, Guard
 from lmrun.engine.estimate import upper_bound
 from lmrun.engine.jobs import Job, JobEnds
 from lmrun.engine.signals import interrupts, throw_into
@@ -120,10 +120,11 @@ class ModelStream:
         first = next(iter(addresses.values()))
         self.answerer.tracker.phase("answering", first.model)
         self.answerer.tracker.update_model(first.model, state="answering")
-        chunks = self.answerer.budget.guard(first.model).stream(backend.stream, self._requests())
+        guard = self.answerer.budget.guard(first.model)
+        chunks = guard.stream(backend.stream, self._requests())
         steering = self.answerer.steering
         with interrupts.deferred(), steering.driving(first.model, backend):
-            while (chunk := self._next(chunks)) is not None:
+            while (chunk := self._next(chunks, guard)) is not None:
                 answers = [(self.open.pop(position), response) for position, response in chunk]
                 if answers:
                     self.answerer.keep(first.fingerprint, addresses, answers)
@@ -132,11 +133,11 @@ class ModelStream:
                     self._complete()
                 self.ends.step()
 
-    def _next(self, chunks: Iterator[Chunk]) -> Chunk | None:
+    def _next(self, chunks: Iterator[Chunk], guard: Guard) -> Chunk | None:
         """The next chunk. An interrupt is raised inside the backend, where it waits at a yield: no answer is lost."""
         self.answerer.steering.checkpoint()
         self.answerer.gauges.sample()
-        self._leave_out()
+        self._leave_out(guard)
         if interrupts.take():
             self.answerer.tracker.phase("draining", "what is on its way is waited for; Ctrl-C again leaves it")
             return throw_into(chunks, KeyboardInterrupt())
@@ -150,7 +151,7 @@ class ModelStream:
             self._handed_out = position
             yield position, request
 
-    def _leave_out(self) -> None:
+    def _leave_out(self, guard: Guard) -> None:
         """Ask no more of the jobs that the user wants left out; what other jobs need of them is asked all the same."""
         steering, tracker = self.answerer.steering, self.answerer.tracker
         unwanted = [j for j in self._waiting.values() if steering.is_left_out(j.address.model, j.address.label)]
@@ -159,7 +160,12 @@ class ModelStream:
         for job in unwanted:
             self._left_out[job.address.id] = self._waiting.pop(job.address.id).address
             self.ends.fail(job, LeftOut())
-        gone = self.answerer.store.queue.leave_out(self._left_out, self._waiting, self._handed_out)
+        queue = self.answerer.store.queue
+        dropped = steering.drop(queue.unneeded(self._left_out, self._waiting, self.open))
+        for position in dropped:
+            del self.open[position]
+            guard.release(position)
+        gone = queue.leave_out(self._left_out, self._waiting, self._handed_out, dropped)
         for job_id, left in gone.items():
             self._left[job_id] -= left.requests
             address = self._left_out[job_id]

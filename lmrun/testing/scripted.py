@@ -214,6 +214,10 @@ class StreamingScriptedBackend(ScriptedBackend):
         self._most = max(1, round(self._most * factor))
         return f"up to {self._most} in flight"
 
+    def drop(self, positions: Collection[int]) -> Collection[int]:
+        """All that it has taken is on its way."""
+        return ()
+
     def _take(self, requests: Iterator[tuple[int, Request]]) -> bool:
         new = list(islice(requests, 0 if self._held else max(0, self._most - len(self._open))))
         self._count(request for _, request in new)

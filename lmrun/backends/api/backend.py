@@ -200,6 +200,10 @@ class ApiBackend:
         assert self._thread is not None
         return f"up to {self._thread.run(change()):,} requests in flight"
 
+    def drop(self, positions: Collection[int]) -> Collection[int]:
+        """Forget requests that are not on their way yet; see :class:`~lmrun.backends.base.Steerable`."""
+        return self._pump.drop(positions) if isinstance(self._pump, Pump) else ()
+
     def close(self) -> None:
         """End all connections."""
         if self._thread is None:

@@ -11,7 +11,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -90,6 +90,14 @@ class Pump:
         passed = time.monotonic() - recent[0][0] if recent else 0.0
         return sum(n for _, n in recent[1:]) / passed if passed > 0 else 0.0
 
+    def drop(self, positions: Collection[int]) -> Collection[int]:
+        """Forget requests that are not on their way yet; see :class:`~lmrun.backends.base.Steerable`."""
+
+        async def drop() -> Collection[int]:
+            return self._drop(frozenset(positions))
+
+        return self._thread.run(drop())
+
     def _flow(self, feed: Feed) -> Iterator[Chunk]:
         self._yielded = time.monotonic()
         while True:
@@ -165,6 +173,18 @@ class Pump:
         if self._draining and not self._tasks:
             self._quiet = True
             self._tell(urgent=True)
+
+    def _drop(self, positions: frozenset[int]) -> Collection[int]:
+        kept: deque[Item] = deque()
+        dropped: set[int] = set()
+        for item in self._queue:
+            if item.call.parts or not positions.issuperset(item.call.owners):
+                kept.append(item)
+            else:
+                dropped.update(item.call.owners)
+                self._settle(len(item.call.members) or 1, [])
+        self._queue = kept
+        return dropped
 
     async def _work(self) -> None:
         """Send one call after the other; the right to send the first has been given."""

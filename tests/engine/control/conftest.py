@@ -39,10 +39,12 @@ class Live:
     world: World
     pool: ThreadPoolExecutor
     clients: list[ControlClient] = field(default_factory=list)
+    going: Future[Outcome] | None = None
 
     def start(self, manifest: Path, **options: Any) -> Future[Outcome]:
         """Run a manifest in a thread."""
-        return self.pool.submit(self.world.run, manifest, **options)
+        self.going = self.pool.submit(self.world.run, manifest, **options)
+        return self.going
 
     def slow(self, **options: object) -> str:
         """A scripted model that takes its time."""
@@ -58,7 +60,13 @@ class Live:
     def run(self) -> RunDirectory:
         """The newest run, once it has a socket."""
         runs = self.world.folder / "runs"
-        return until(lambda: next((run for run in all_runs(runs) if run.control.exists()), None))
+
+        def look() -> RunDirectory | None:
+            if self.going and self.going.done():
+                raise AssertionError("it is over already") from self.going.exception()
+            return next((run for run in all_runs(runs) if run.control.exists()), None)
+
+        return until(look)
 
     def client(self) -> ControlClient:
         """A client of it."""

@@ -210,3 +210,23 @@ def test_a_server_gets_more_and_fewer_requests_at_once(live: Live) -> None:
         until(lambda: server.counters.peak > 8)
         client.send("stop")
         assert going.result(60).exit_code is ExitCode.INTERRUPTED
+
+
+def test_what_waits_for_a_server_is_not_sent_for_a_job_that_is_left_out(live: Live) -> None:
+    live.docs(300)
+    tasks = '[[tasks]]\nname = "speech"\n[[tasks]]\nname = "speech"\nlimit = 20\n[run]\nbudget_tokens = 1000000\n'
+    with ScriptedServer(Script(latency=0.1)) as server:
+        model = api(live, server, 2).replace("max = 2", "max = 64").replace("start = 2", "start = 1")
+        manifest = live.world.manifest(model + "\nrequests_per_minute = 1200", tasks=tasks)
+        going = live.start(manifest, cache=False)
+        client = live.client()
+        now = snapshot(client, lambda now: now.done > 2)
+        assert client.send("skip_job", model="api", label=now.jobs[0].label).ok
+        outcome = going.result(60)
+        assert outcome.exit_code is ExitCode.INCOMPLETE
+        reader = RunReader(outcome.directory)
+        assert [(job.status, job.n_errors) for job in reader.jobs()] == [("failed", 0), ("scored", 0)]
+        reader.close()
+        assert server.counters.statuses["200"] < 80
+        assert live.world.run(manifest, cache=False).exit_code is ExitCode.COMPLETE
+        assert 300 <= server.counters.statuses["200"] <= 305
