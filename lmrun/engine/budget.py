@@ -137,12 +137,16 @@ class Guard:
             if left > 0:
                 self.require(_ONE)
 
+    def release(self, position: int) -> None:
+        """This request will have no answer."""
+        self._account.reserved -= self._on_their_way.pop(position, _NONE)
+
     def _settled(self, answers: Iterator[Chunk]) -> Iterator[Chunk]:
         """Put what answers took in the place of what they could have taken."""
         chunk = next(answers, None)
         while chunk is not None:
             for position, response in chunk:
-                self._account.reserved -= self._on_their_way.pop(position, _NONE)
+                self.release(position)
                 self._account.spent += Tokens.of(response)
             try:
                 yield chunk
