@@ -114,7 +114,9 @@ PAGES: Mapping[str, tuple[Action, ...]] = MappingProxyType(
         ),
         "log": (
             Action("filter", "slash", "filter", "Show only some lines", shown=True),
-            Action("level", "l", "level", "All lines, no details, warnings and errors, errors only in turn", shown=True),
+            Action(
+                "level", "l", "level", "All lines, no details, warnings and errors, errors only in turn", shown=True
+            ),
             Action("next_error", "E", "next error", "Next warning or error", shown=True),
             Action("follow", "F", "follow", "Stay at the end as lines come", shown=True),
             Action("groups", "e", "by kind", "Warnings and errors by class and status", shown=True),

@@ -215,7 +215,9 @@ class LogPage(Page):
 
     def _summarise(self) -> None:
         log = self._log
-        count = f"{len(self._kinds)} kinds of errors" if self._grouped else f"{len(self._lines):,} of {log.total:,} lines"
+        count = (
+            f"{len(self._kinds)} kinds of errors" if self._grouped else f"{len(self._lines):,} of {log.total:,} lines"
+        )
         parts = [_LEAST[self._wanted.level], count]
         if self._wanted.kind:
             parts.append(f"only {one_line(' '.join(filter(None, self._wanted.kind)), 60)} (esc: all)")
