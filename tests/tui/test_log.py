@@ -118,6 +118,8 @@ def test_filter(logged: RunDirectory) -> None:
         await wait_until(pilot, lambda: seen.table.count == 2)
         assert seen.events == ["requests failed", "job failed"]
         assert seen.table.has_focus
+        await pilot.press("slash", "escape", *"level:warning !job:speech", "enter")
+        await wait_until(pilot, lambda: seen.events == ["requests failed"])
         await pilot.press("slash", "escape", "escape")
         await wait_until(pilot, lambda: seen.table.count == 7)
         assert not seen.app.screen.query_one(FilterBar).has_class("-open")
