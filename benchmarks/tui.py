@@ -125,7 +125,6 @@ def log_page(run: RunDirectory, count: int) -> Iterator[Figure]:
         before = terminal.rss
         terminal.press("6")
         begun = terminal.press("g")
-        words = f"line={LOG_LINES - 1}"
         yield Figure(f"log of {LOG_LINES:,} lines: first key", milliseconds([begun]), "≤ 50 ms")
         terminal.press("G")
         terminal.rest(2.0)

@@ -10,7 +10,8 @@ from textual.screen import Screen
 
 from lmrun.tui.actions import bindings
 from lmrun.tui.state import RunView
-from lmrun.tui.widgets.frame import Header, Keys
+from lmrun.tui.widgets.frame import Header
+from lmrun.tui.widgets.keys import Keys
 
 if TYPE_CHECKING:
     from lmrun.tui.app import LmrunApp
