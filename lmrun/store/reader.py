@@ -12,6 +12,7 @@ from typing import Any
 from lmrun.store import overlaps
 from lmrun.store.browse import SampleLine, sample_lines
 from lmrun.store.connect import BUSY_TIMEOUT_MS, connect_readonly
+from lmrun.store.error_kinds import ErrorKind, error_kinds
 from lmrun.store.notes import Note, Notes, Place
 from lmrun.store.query import SampleQuery, count, parts, prepare, windows
 from lmrun.store.records import (
@@ -173,6 +174,10 @@ class RunReader:
 
     def _notes(self, query: SampleQuery) -> Mapping[Place, Note]:
         return self.notes.all() if any(term.key == "label" for term in query.terms) else {}
+
+    def error_kinds(self) -> list[ErrorKind]:
+        """What went wrong, also with whole jobs and models, each kind with an example."""
+        return error_kinds(self._db)
 
     def _scores(self, sample_id: int) -> list[ScoreRecord]:
         rows = self._db.execute("SELECT * FROM scores WHERE sample_id = ? ORDER BY rowid", (sample_id,))
