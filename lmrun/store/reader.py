@@ -13,6 +13,7 @@ from lmrun.store import overlaps
 from lmrun.store.browse import SampleLine, sample_lines
 from lmrun.store.connect import BUSY_TIMEOUT_MS, connect_readonly
 from lmrun.store.error_kinds import ErrorKind, error_kinds
+from lmrun.store.gauges import Point, gauge_series
 from lmrun.store.notes import Note, Notes, Place
 from lmrun.store.query import SampleQuery, count, parts, prepare, windows
 from lmrun.store.records import (
@@ -178,6 +179,10 @@ class RunReader:
     def error_kinds(self) -> list[ErrorKind]:
         """What went wrong, also with whole jobs and models, each kind with an example."""
         return error_kinds(self._db)
+
+    def gauge_series(self, points: int) -> Mapping[str, Sequence[Point]]:
+        """Measurements over the time of the run, by name, thinned out to so many points."""
+        return gauge_series(self._db, points)
 
     def _scores(self, sample_id: int) -> list[ScoreRecord]:
         rows = self._db.execute("SELECT * FROM scores WHERE sample_id = ? ORDER BY rowid", (sample_id,))

@@ -131,7 +131,7 @@ class DashboardPage(Page):
     def action_plots(self) -> None:
         """Plots of the run."""
         if run := self.lmrun.run_directory:
-            self.app.push_screen(PlotsScreen(run, self._view))
+            self.app.push_screen(PlotsScreen(run))
 
     # -- commands ------------------------------------------------------------------------------------------------------
 

@@ -58,9 +58,7 @@ def _account(view: RunView) -> list[Group]:
         (0, [Piece("errors ", "dim"), Piece(f"{view.errors:,}", "bold $text-error" if view.errors else "")]),
     ]
     if view.truncated:
-        groups.append(
-            (1, [Piece("truncated ", "dim"), Piece(percentage(view.truncated, docs), "$text-warning")])
-        )
+        groups.append((1, [Piece("truncated ", "dim"), Piece(percentage(view.truncated, docs), "$text-warning")]))
     if view.usd:
         groups.append((1, [Piece(f"${dollars(view.usd)}", "bold")]))
     if view.tokens:
