@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal
-from textual.events import Resize
 
 from lmrun.store.reader import SampleQuery
 from lmrun.tui.filters import Filter, parse_filter
@@ -60,7 +59,7 @@ class DashboardPage(Page):
         """The keys go to the jobs."""
         self.jobs.focus()
 
-    def on_resize(self, event: Resize) -> None:
+    def on_resize(self) -> None:
         """Strips are boxes or bare lines."""
         for strip in self.query(Strip):
             strip.show(self._view)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.content import Content
 from textual.containers import Vertical, VerticalScroll
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Footer, Static
@@ -20,6 +21,7 @@ from lmrun.store.runs import RunDirectory
 from lmrun.tui.text import one_line
 from lmrun.tui.widgets.score_plot import ScorePlot
 from lmrun.tui.widgets.time_plot import TimePlot
+from lmrun.tui.words import memory, speed
 
 if TYPE_CHECKING:
     from lmrun.tui.app import LmrunApp
@@ -38,7 +40,7 @@ class PlotsScreen(Screen[None]):
     DEFAULT_CSS = """
     PlotsScreen #tabs { height: 1; background: $panel; padding: 0 1; }
     PlotsScreen ContentSwitcher { height: 1fr; }
-    PlotsScreen #scores { padding: 1 2; }
+    PlotsScreen #scores { padding: 1 2; scrollbar-size-vertical: 1; }
     PlotsScreen .nothing { padding: 1 2; color: $text-muted; height: auto; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -70,12 +72,12 @@ class PlotsScreen(Screen[None]):
                 yield ScorePlot()
             with Vertical(id="throughput"):
                 yield Static("nothing was measured yet", classes="nothing", markup=False)
-                yield TimePlot("tokens per second", id="tokens")
-                yield TimePlot("requests per second", id="requests")
+                yield TimePlot("tokens per second", speed, id="tokens")
+                yield TimePlot("requests per second", speed, id="requests")
             with Vertical(id="memory"):
                 yield Static("nothing was measured yet", classes="nothing", markup=False)
-                yield TimePlot("memory in GB", id="gigabytes")
-                yield TimePlot("load in %", id="load")
+                yield TimePlot("memory", memory, id="bytes")
+                yield TimePlot("load", percent, id="load")
         yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
@@ -111,24 +113,24 @@ class PlotsScreen(Screen[None]):
             self._show_series(read)
 
     def _show_series(self, series: Series) -> None:
-        gigabytes = {name: _scaled(series[name], 2**-30) for name in series if name.endswith("_bytes")}
         shown = {
             "tokens": _named(series, "tokens_per_second"),
             "requests": _named(series, "requests_per_second"),
-            "gigabytes": {_line(name): points for name, points in gigabytes.items()},
+            "bytes": {_line(name): series[name] for name in series if name.endswith("_bytes")},
             "load": {_line(name): series[name] for name in series if name.endswith("_percent")},
         }
         for name, lines in shown.items():
             plot = self.query_one(f"#{name}", TimePlot)
             plot.display = bool(lines)
             plot.show(lines)
-        for tab, plots in (("throughput", ("tokens", "requests")), ("memory", ("gigabytes", "load"))):
+        for tab, plots in (("throughput", ("tokens", "requests")), ("memory", ("bytes", "load"))):
             self.query_one(f"#{tab} .nothing").display = not any(shown[name] for name in plots)
 
     def _show_tabs(self) -> None:
         here = self.query_one(ContentSwitcher).current
-        words = "   ".join(f"[{tab}]" if tab == here else f" {tab} " for tab in TABS)
-        self.query_one("#tabs", Static).update(words)
+        styles = {tab: "bold reverse" if tab == here else "dim" for tab in TABS}
+        names = Content(" ").join(Content.styled(f" {tab} ", styles[tab]) for tab in TABS)
+        self.query_one("#tabs", Static).update(Content("plots  ") + names)
 
     def action_turn(self, step: int) -> None:
         """Another plot."""
@@ -145,12 +147,13 @@ class PlotsScreen(Screen[None]):
         self.query_one(VerticalScroll).scroll_up(animate=False)
 
 
+def percent(value: float) -> str:
+    """A load."""
+    return f"{value:.0f}%"
+
+
 def _named(series: Series, name: str) -> Series:
     return {name: series[name]} if name in series else {}
-
-
-def _scaled(points: Sequence[Point], factor: float) -> Sequence[Point]:
-    return [Point(point.time, point.value * factor) for point in points]
 
 
 def _line(name: str) -> str:
