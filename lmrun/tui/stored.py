@@ -136,9 +136,8 @@ class StoredRun:
         return found
 
     def _stored(self) -> Stored:
-        running = self._facts.get("status") == "running"
         failed = {m["name"]: (m["error"] or {}).get("message", "") for m in self._models if m["status"] == "failed"}
-        jobs = tuple(self._line(job, failed.get(job.model), running=running) for job in self._jobs)
+        jobs = tuple(self._line(job, failed.get(job.model)) for job in self._jobs)
         usage = self._found.usage
         models = tuple(
             ModelProgress(
@@ -153,7 +152,7 @@ class StoredRun:
         )
         return Stored(self._facts, jobs, models, sum(job.n_truncated for job in self._jobs))
 
-    def _line(self, job: JobView, model_error: str | None, *, running: bool) -> JobLine:
+    def _line(self, job: JobView, model_error: str | None) -> JobLine:
         metric = self._metrics.get(job.id)
         state = _STATES.get(job.status, job.status)
         error = (job.error or {}).get("message", "")
@@ -161,8 +160,6 @@ class StoredRun:
             state = "skipped"
         elif model_error is not None and state != "done":
             state, error = "failed", error or model_error
-        elif state in ("answering", "scoring") and not running:
-            state = "waiting"
         value = metric.value if metric and isinstance(metric.value, int | float) else None
         interval = (metric.interval[0], metric.interval[1]) if metric and metric.interval else None
         return JobLine(
