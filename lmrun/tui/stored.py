@@ -10,6 +10,7 @@ from typing import Any
 
 from lmrun.engine.progress import ModelProgress
 from lmrun.engine.results import remarks
+from lmrun.engine.steering import LeftOut
 from lmrun.engine.usage import usage_by_model
 from lmrun.errors import LmrunError
 from lmrun.store.reader import RunReader
@@ -156,7 +157,7 @@ class StoredRun:
         metric = self._metrics.get(job.id)
         state = _STATES.get(job.status, job.status)
         error = (job.error or {}).get("message", "")
-        if job.error and job.error.get("kind") == "skipped":
+        if job.error and job.error.get("kind") == LeftOut.__name__:
             state = "skipped"
         elif model_error is not None and state != "done":
             state, error = "failed", error or model_error

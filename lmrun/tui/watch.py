@@ -210,7 +210,7 @@ def _line(job: JobProgress, stored: JobLine | None) -> JobLine:
         id=stored.id if stored else 0,
         model=job.model,
         label=job.label,
-        state=job.state,
+        state="skipped" if stored and stored.state == "skipped" and job.state == "failed" else job.state,
         docs=job.docs,
         requests=job.requests,
         done=job.done,
