@@ -159,23 +159,24 @@ def _answer(exchange: Exchange, detail: SampleDetail, *, full: bool) -> Iterator
     else:
         greedy = " greedy" if response.is_greedy else ""
         tokens = f"{response.prompt_tokens}+{response.completion_tokens} tokens"
-        gold = "→" if _is_gold(exchange, detail) else " "
+        gold = "→" if is_gold(exchange.position, detail) else " "
         scored = request.continuation if request.kind == "loglikelihood" else ""
         text = f" {safe(json.dumps(scored[:200], ensure_ascii=False))}" if scored else ""
         yield f" {gold} {number(response.logprob):>12}{greedy} {text} ({tokens})"
 
 
-def _is_gold(exchange: Exchange, detail: SampleDetail) -> bool:
-    if not detail.choices or exchange.position >= len(detail.choices):
+def is_gold(position: int, detail: SampleDetail) -> bool:
+    """Whether a choice is a right one."""
+    if not detail.choices or position >= len(detail.choices):
         return False
-    target = detail.target
+    target = detail.target if detail.text is None else detail.text
     if isinstance(target, str):
-        return target in detail.choices and detail.choices.index(target) == exchange.position
+        return target in detail.choices and detail.choices.index(target) == position
     if not isinstance(target, list):
-        return bool(exchange.position == target)
+        return bool(position == target)
     if len(target) == len(detail.choices) and len(set(target)) < len(target):
-        return bool(target[exchange.position])  # repeated values are no indices: it is a 0 or 1 per choice
-    return exchange.position in target
+        return bool(target[position])  # repeated values are no indices: it is a 0 or 1 per choice
+    return position in target
 
 
 def _value(value: object) -> str:

@@ -161,6 +161,7 @@ class RunReader:
             choices=json.loads(row["choices"]),
             exchanges=[_exchange(r) for r in requests],
             scores=self._scores(sample_id),
+            text=json.loads(row["text"]),
         )
 
     def errors(self) -> dict[str, int]:
