@@ -8,6 +8,7 @@ from typing import Any
 
 from lmrun.display.format import number, safe
 from lmrun.requests import context_as_json, response_as_json, strict_json
+from lmrun.store.browse import gold_choices
 from lmrun.store.records import Exchange, SampleDetail, ScoreRecord
 
 _SHORT = 1_200
@@ -159,24 +160,17 @@ def _answer(exchange: Exchange, detail: SampleDetail, *, full: bool) -> Iterator
     else:
         greedy = " greedy" if response.is_greedy else ""
         tokens = f"{response.prompt_tokens}+{response.completion_tokens} tokens"
-        gold = "→" if is_gold(exchange.position, detail) else " "
+        gold = "→" if exchange.position in gold_positions(detail) else " "
         scored = request.continuation if request.kind == "loglikelihood" else ""
         text = f" {safe(json.dumps(scored[:200], ensure_ascii=False))}" if scored else ""
         yield f" {gold} {number(response.logprob):>12}{greedy} {text} ({tokens})"
 
 
-def is_gold(position: int, detail: SampleDetail) -> bool:
-    """Whether a choice is a right one."""
-    if not detail.choices or position >= len(detail.choices):
-        return False
-    target = detail.target if detail.text is None else detail.text
-    if isinstance(target, str):
-        return target in detail.choices and detail.choices.index(target) == position
-    if not isinstance(target, list):
-        return bool(position == target)
-    if len(target) == len(detail.choices) and len(set(target)) < len(target):
-        return bool(target[position])  # repeated values are no indices: it is a 0 or 1 per choice
-    return position in target
+def gold_positions(detail: SampleDetail) -> frozenset[int]:
+    """Which choices of a sample are right; none where it has no choices."""
+    # Where each choice has a prompt of its own, the text of the doc is the number of the right one.
+    target = detail.text if isinstance(detail.text, int) else detail.target
+    return gold_choices(target, detail.choices) if detail.choices else frozenset()
 
 
 def _value(value: object) -> str:

@@ -256,4 +256,4 @@ class SampleDetail:
     exchanges: Sequence[Exchange]
     scores: Sequence[ScoreRecord]
     text: Any = None
-    """``doc_to_text`` where it is the number of the right choice; else None."""
+    """``doc_to_text``: an index where it names the right choice."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from lmrun.display.samples import is_gold
+from lmrun.display.samples import gold_positions
 from lmrun.requests import Response
 from lmrun.scoring.process import argmax
 from lmrun.store.records import Exchange, SampleDetail
@@ -39,10 +39,10 @@ def _bars(detail: SampleDetail, exchanges: Sequence[Exchange], width: int) -> It
     choices = detail.choices or ()
     raw = [_logprob(e.response) for e in exchanges]
     per = [ll / max(1, len(choice)) for ll, choice in zip(raw, choices, strict=False)]
-    first, first_per = argmax(raw), argmax(per)
+    first, first_per, golds = argmax(raw), argmax(per), gold_positions(detail)
     yield Line("→ gold   ◂ chosen   bars of log-likelihood, the longest is the most likely", "dim")
     for place, (exchange, choice) in enumerate(zip(exchanges, choices, strict=False)):
-        gold = is_gold(place, detail)
+        gold = place in golds
         yield BLANK
         text = f"{'→' if gold else ' '} {one_line(choice)}"
         yield Line(text, "strong" if gold or place == first else "", (Span(0, 1, "good"),))
