@@ -13,7 +13,7 @@ from lmrun.store import overlaps
 from lmrun.store.browse import SampleLine, sample_lines
 from lmrun.store.connect import connect_readonly
 from lmrun.store.notes import Note, Notes, Place
-from lmrun.store.query import SampleQuery, count, parts, prepare, windows
+from lmrun.store.query import ENDINGS, SampleQuery, count, parts, prepare, windows
 from lmrun.store.records import (
     DecontaminationRecord,
     Exchange,
@@ -125,6 +125,11 @@ class RunReader:
     def sample_lines(self, ids: Sequence[int]) -> list[SampleLine]:
         """What a list shows of these samples, in their order: for as many as are seen at once."""
         return sample_lines(self._db, ids, self.notes.all())
+
+    def wrong_among(self, ids: Sequence[int]) -> frozenset[int]:
+        """Which of these samples have a wrong answer."""
+        statement = f"SELECT s.id FROM samples s WHERE s.id IN (SELECT value FROM json_each(?)) AND {ENDINGS['wrong']}"
+        return frozenset(row[0] for row in self._db.execute(statement, (json.dumps(list(ids)),)))
 
     def count(self, query: SampleQuery) -> int:
         """How many samples fit, whatever ``limit`` says."""

@@ -135,6 +135,10 @@ class Reader(ScrollView, can_focus=True):
         """A line up."""
         self.scroll_relative(y=-1, animate=False, force=True)
 
+    def action_scroll_few(self, step: int) -> None:
+        """A few lines down or up."""
+        self.scroll_relative(y=step * max(1, self._page() // 2), animate=False, force=True)
+
     def action_page_down(self) -> None:
         """A page down."""
         self.scroll_relative(y=self._page(), animate=False, force=True)
