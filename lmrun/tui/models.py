@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lmrun.backends.base import ModelSpec
 from lmrun.backends.generation import normalise
@@ -14,6 +14,9 @@ from lmrun.manifest import load_manifest
 from lmrun.requests import Request
 from lmrun.store.records import SampleDetail
 from lmrun.store.runs import RunDirectory
+
+if TYPE_CHECKING:
+    from lmrun.backends.api.backend import ApiBackend
 
 _API = ("openai-completions", "openai-chat", "anthropic")
 _LOCAL_URL = "http://localhost:8000/v1"
@@ -159,8 +162,10 @@ def _served(spec: ModelSpec, request: Request) -> ModelSpec:
     return ModelSpec(spec.name, backend, spec.model, {"base_url": _LOCAL_URL})
 
 
-def _api(spec: ModelSpec) -> Any:
+def _api(spec: ModelSpec) -> ApiBackend:
+    from lmrun.backends.api.backend import ApiBackend
     from lmrun.backends.registry import backend_class
 
-    return backend_class(spec.backend)(spec)
-
+    backend = backend_class(spec.backend)(spec)
+    assert isinstance(backend, ApiBackend)
+    return backend

@@ -42,14 +42,13 @@ class SamplesPage(Page):
     DEFAULT_CSS = """
     SamplesPage #body { layout: horizontal; height: 1fr; }
     SamplesPage SampleList { width: 46%; }
-    SamplesPage SamplePane { width: 1fr; border-left: solid $panel; }
+    SamplesPage SamplePane { width: 1fr; }
     SamplesPage.-narrow #body { layout: vertical; }
     SamplesPage.-narrow SampleList { width: 100%; height: 40%; }
-    SamplesPage.-narrow SamplePane { width: 100%; height: 1fr; border-left: none; }
+    SamplesPage.-narrow SamplePane { width: 100%; height: 1fr; }
     SamplesPage.-only-list SampleList { width: 100%; height: 100%; }
     SamplesPage.-only-list SamplePane { display: none; }
     SamplesPage.-only-sample SampleList { display: none; }
-    SamplesPage.-only-sample SamplePane { border-left: none; }
     """
 
     class Copied(Message, bubble=False):
@@ -284,4 +283,3 @@ def _conditions(query: SampleQuery) -> Iterator[Condition]:
     for term in query.terms:
         key = "" if term.key == "text" else term.key
         yield Condition(key, words.get(term.value, term.value) if key == "is" else term.value, term.negated)
-

@@ -40,7 +40,7 @@ def _bars(detail: SampleDetail, exchanges: Sequence[Exchange], width: int) -> It
     raw = [_logprob(e.response) for e in exchanges]
     per = [ll / max(1, len(choice)) for ll, choice in zip(raw, choices, strict=False)]
     first, first_per, golds = argmax(raw), argmax(per), gold_positions(detail)
-    yield Line("→ gold   ◂ chosen   bars of log-likelihood, the longest is the most likely", "dim")
+    yield Line("→ gold  ◂ chosen · log-likelihood: the longest bar is the likeliest", "dim")
     for place, (exchange, choice) in enumerate(zip(exchanges, choices, strict=False)):
         gold = place in golds
         yield BLANK
@@ -71,7 +71,11 @@ def _bar(name: str, values: Sequence[float], place: int, width: int, words: str)
     bar = bar_text(_length(values, place), room)
     text = f"{head}{bar}{words}"
     chosen = "good" if "◂" in words else "bar"
-    spans = (Span(0, 10, "dim"), Span(len(head), len(head) + len(bar), chosen), Span(len(head) + len(bar), len(text), ""))
+    spans = (
+        Span(0, 10, "dim"),
+        Span(len(head), len(head) + len(bar), chosen),
+        Span(len(head) + len(bar), len(text), ""),
+    )
     return Line(text, "", spans[:2])
 
 

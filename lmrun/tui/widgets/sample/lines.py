@@ -46,7 +46,8 @@ def flow(
     pieces: Iterable[Piece], *, style: str = "", gutter: str = "", gutter_style: str = "", limit: int = LONGEST
 ) -> Iterator[Line]:
     """Pieces one after the other as lines; of what is longer than ``limit`` the rest is counted."""
-    text, spans, room, left = "", [], limit, 0
+    text, room, left = "", limit, 0
+    spans: list[Span] = []
     for piece in pieces:
         kept, left = piece.text[: max(0, room)], left + max(0, len(piece.text) - max(0, room))
         room -= len(piece.text)

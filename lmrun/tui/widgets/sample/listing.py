@@ -10,6 +10,7 @@ from functools import partial
 
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.events import Resize
 from textual.message import Message
 from textual.widgets import Static
 from textual.worker import get_current_worker
@@ -21,17 +22,6 @@ from lmrun.store.runs import RunDirectory
 from lmrun.tui.text import one_line
 from lmrun.tui.widgets.virtual import Cell, Column, Row, VirtualTable
 
-_COLUMNS = (
-    Column("", 1),
-    Column("doc", 6, right=True),
-    Column("model", 14, least=90),
-    Column("task", 0),
-    Column("gold", 10),
-    Column("predicted", 11),
-    Column("margin", 7, right=True, least=56),
-    Column("tokens", 6, right=True, least=64),
-    Column("label", 10, least=76),
-)
 _PACE = 0.1
 """Seconds between two looks at how far reading has come."""
 _FIRST, _MOST = 500, 20_000
@@ -84,6 +74,7 @@ class SampleList(Vertical):
         self._complete = True
         self._new = 0
         self._error = ""
+        self._models = 1
         self._goal: int | None = None
         """The sample to go back to once it is read again."""
         self._selected: int | None = None
@@ -91,7 +82,14 @@ class SampleList(Vertical):
     def compose(self) -> ComposeResult:
         """Words over the table."""
         yield Static("", id="words", markup=False)
-        yield VirtualTable(_COLUMNS, self._rows)
+        yield VirtualTable(_columns(0, 1), self._rows)
+
+    def on_resize(self, event: Resize) -> None:
+        """Columns follow the width."""
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        self.table.renew(columns=_columns(self.size.width, self._models))
 
     def on_unmount(self) -> None:
         """Let go of the run's files."""
@@ -118,6 +116,8 @@ class SampleList(Vertical):
             self._reader = None
         if run and self._reader is None:
             self._reader = RunReader(run)
+            self._models = len(self._reader.models())
+            self._lay_out()
         self._goal = self.selected if stay else None
         self._query, self._ids, self._new, self._error = query, array("q"), 0, ""
         self._turn += 1
@@ -266,6 +266,22 @@ class SampleList(Vertical):
         except sqlite3.Error as error:
             return [(Cell("!", "bad"), Cell(""), Cell(""), Cell(one_line(str(error)), "bad"))]
         return [_row(lines[i]) if i in lines else (Cell("·", "dim"),) for i in self._ids[start:stop]]
+
+
+def _columns(width: int, models: int) -> list[Column]:
+    """Texts share what numbers leave; what matters least goes first where there is little room."""
+    text = max(9, min(28, (width - 32) // 4))
+    return [
+        Column("", 1),
+        Column("doc", 6, right=True),
+        Column("model", text, least=72 if models > 1 else 1 << 20),
+        Column("task", 0),
+        Column("gold", text),
+        Column("predicted", text),
+        Column("margin", 7, right=True, least=60),
+        Column("tokens", 6, right=True, least=68),
+        Column("label", 10, least=78),
+    ]
 
 
 def _row(line: SampleLine) -> Row:

@@ -9,7 +9,7 @@ from lmrun.store.notes import Note
 from lmrun.store.records import Exchange, JobView, SampleDetail
 from lmrun.tui.text import one_line
 from lmrun.tui.widgets.sample.lines import BLANK, Line, Piece, flow, rule
-from lmrun.tui.widgets.sample.values import error_lines, is_right, named, value_text
+from lmrun.tui.widgets.sample.values import error_lines, gold_text, is_right, named, value_text
 
 
 def meta_lines(detail: SampleDetail, job: JobView, note: Note | None) -> Iterator[Line]:
@@ -21,10 +21,12 @@ def meta_lines(detail: SampleDetail, job: JobView, note: Note | None) -> Iterato
         yield from flow([Piece(note.text)], gutter="│ ", gutter_style="warn")
     yield rule("sample", style="strong")
     yield named("model", one_line(row.model, 80))
-    yield named("task", f"{one_line(row.label, 80)} · version {value_text(job.version)} · {job.num_fewshot}-shot")
+    yield named(
+        "task", f"{one_line(row.label, 80)} · version {one_line(str(job.version), 20)} · {job.num_fewshot}-shot"
+    )
     yield named("doc", str(row.doc_id))
     yield named("status", _status(detail))
-    yield named("gold", value_text(detail.target))
+    yield named("gold", gold_text(detail))
     yield from error_lines(row.error)
     yield BLANK
     if detail.scores:

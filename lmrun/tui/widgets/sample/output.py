@@ -8,7 +8,7 @@ from lmrun.requests import Response
 from lmrun.store.records import Exchange, SampleDetail, ScoreRecord
 from lmrun.tui.text import one_line
 from lmrun.tui.widgets.sample.lines import BLANK, Line, Piece, Span, flow, rule
-from lmrun.tui.widgets.sample.values import error_lines, is_right, named, value_text
+from lmrun.tui.widgets.sample.values import error_lines, gold_text, is_right, named, value_text
 
 _ENDED = {
     "stop": "ended by itself",
@@ -20,7 +20,7 @@ _ENDED = {
 
 def output_lines(detail: SampleDetail, *, unfolded: bool) -> Iterator[Line]:
     """The answers of a sample and what was extracted from them."""
-    yield named("gold", value_text(detail.target))
+    yield named("gold", gold_text(detail))
     yield BLANK
     if not detail.exchanges:
         yield from error_lines(detail.row.error)
@@ -91,9 +91,7 @@ def _scored(detail: SampleDetail) -> Iterator[Line]:
     yield rule("nothing is generated", "the model scored what was given to it")
     for exchange in detail.exchanges:
         if exchange.response and exchange.response.error:
-            yield from error_lines(
-                {"kind": exchange.response.error.kind, "message": exchange.response.error.message}
-            )
+            yield from error_lines({"kind": exchange.response.error.kind, "message": exchange.response.error.message})
             return
     yield Line("the tab Choices shows the log-likelihoods", "dim")
     yield BLANK
@@ -113,12 +111,14 @@ def _score(score: ScoreRecord, width: int) -> Line:
     name = one_line(score.filter, 24)
     head = f"{mark} {name:<{width}}  "
     found = f"{score.extraction.replace('_', ' ')} " if score.extraction else ""
-    value = f"⟦{one_line(_filtered(score.filtered), 200)}⟧ " if score.extraction == "matched" else ""
+    value = f"⟦{one_line(_filtered(score.filtered), 200)}⟧ " if score.extraction in ("matched", "ambiguous") else ""
     metrics = "  ".join(f"{one_line(name, 40)} {value_text(value)}" for name, value in score.metrics.items())
     text = f"{head}{found}{value}{metrics}"
     end = len(head) + len(found) + len(value)
     warned = "warn" if score.extraction in ("no_match", "ambiguous") else "dim"
-    return Line(text, "", (Span(0, 1, style), Span(len(head), len(head) + len(found), warned), Span(end, len(text), "dim")))
+    return Line(
+        text, "", (Span(0, 1, style), Span(len(head), len(head) + len(found), warned), Span(end, len(text), "dim"))
+    )
 
 
 def _filtered(value: object) -> str:

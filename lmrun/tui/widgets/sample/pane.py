@@ -168,7 +168,12 @@ class SamplePane(Vertical):
 
     def _look(self, wanted: _Wanted, detail: SampleDetail | None) -> None:
         try:
-            if detail is None or detail.row.id != wanted.sample_id or self._drawn is None or self._drawn.turn != wanted.turn:
+            if (
+                detail is None
+                or detail.row.id != wanted.sample_id
+                or self._drawn is None
+                or self._drawn.turn != wanted.turn
+            ):
                 detail = self._read(wanted)
             lines = list(self._lines(wanted, detail))
         except (LmrunError, sqlite3.Error, OSError, ValueError, TypeError, KeyError) as error:
@@ -241,4 +246,4 @@ class SamplePane(Vertical):
 def _title(detail: SampleDetail) -> str:
     row = detail.row
     mark = "!" if row.status == "error" else is_right(row.correct)[0]
-    return f"{mark} {one_line(row.label, 60)} · doc {row.doc_id}"
+    return f"{mark} doc {row.doc_id} · {one_line(row.label, 60)}"

@@ -112,16 +112,13 @@ def _asked(requests: Sequence[Request]) -> Iterator[Line]:
 
 
 def generation_words(request: Request) -> str:
-    """``at most 48 tokens, until ⏎ or Question:``."""
-    words = [f"{one_line(name, 40)} {_value(value)}" for name, value in request.generation.items() if name != "until"]
+    """``until ⏎ or Question:, max_gen_toks 48``."""
     until = request.generation.get("until")
     stops = [until] if isinstance(until, str) else until if isinstance(until, list) else []
-    if stops:
-        words.append("until " + " or ".join(one_line(str(stop), 40) or '""' for stop in stops))
+    words = ["until " + " or ".join(one_line(str(stop), 40) for stop in stops)] if stops else []
+    for name, value in request.generation.items():
+        if name != "until" and value is not False:
+            words.append(one_line(name if value is True else f"{name} {value}", 100))
     if request.seed is not None:
         words.append(f"seed {request.seed}")
     return ", ".join(words)
-
-
-def _value(value: object) -> str:
-    return one_line({True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value), 60)

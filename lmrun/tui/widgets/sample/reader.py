@@ -34,7 +34,7 @@ class Reader(ScrollView, can_focus=True):
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"reader--{name}" for name in _STYLES}
     DEFAULT_CSS = """
     Reader { height: 1fr; background: $background; color: $foreground; scrollbar-size-vertical: 1;
-      overflow-x: hidden; padding: 0 1; }
+      scrollbar-gutter: stable; overflow-x: hidden; }
     Reader .reader--dim { color: $text-muted; }
     Reader .reader--strong { text-style: bold; }
     Reader .reader--good { color: $text-success; }
@@ -72,7 +72,7 @@ class Reader(ScrollView, can_focus=True):
     @property
     def width(self) -> int:
         """Cells of a line."""
-        return max(10, self.scrollable_content_region.width)
+        return max(10, self.scrollable_content_region.width - 2)
 
     def on_resize(self, event: Resize) -> None:
         """Break lines anew where the width has changed."""
@@ -98,11 +98,13 @@ class Reader(ScrollView, can_focus=True):
         number, start, end = self._rows[row : row + 3]
         line = self._lines[number]
         own = self._style(line.style, base)
-        segments = [Segment(line.gutter, self._style(line.gutter_style, base))] if line.gutter else []
+        segments = [Segment(" ", base)]
+        if line.gutter:
+            segments.append(Segment(line.gutter, self._style(line.gutter_style, base)))
         segments.extend(self._segments(line, start, end, own))
         if line.fill and end == len(line.text):
             used = sum(cell_len(segment.text) for segment in segments)
-            segments.append(Segment(line.fill * max(0, self.width - used), self._style("dim", base)))
+            segments.append(Segment(line.fill * max(0, self.width + 1 - used), self._style("dim", base)))
         return Strip(segments).adjust_cell_length(self.size.width, base)
 
     def _segments(self, line: Line, start: int, end: int, own: Style) -> Iterator[Segment]:
@@ -120,9 +122,14 @@ class Reader(ScrollView, can_focus=True):
             yield Segment(line.text[at:end], own)
 
     def _style(self, name: str, base: Style) -> Style:
-        return base + self.get_component_rich_style(f"reader--{name}", partial=True) if name else base
+        if not name:
+            return base
+        # What is set comes from the partial style, which ignores opacity; how it looks, from the whole one.
+        whole = self.get_component_rich_style(f"reader--{name}")
+        own = self.get_component_rich_style(f"reader--{name}", partial=True)
+        return base + own + Style(color=own.color and whole.color, bgcolor=own.bgcolor and whole.bgcolor)
 
-    # -- actions: those of a list, that scroll ----------------------------------------------------------------------------
+    # -- actions: those of a list, that scroll -------------------------------------------------------------------------
 
     def _page(self) -> int:
         return max(1, self.scrollable_content_region.height - 2)

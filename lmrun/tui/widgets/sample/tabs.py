@@ -42,7 +42,7 @@ class Tabs(Widget):
         here = self.get_component_rich_style("tabs--here")
         for view in VIEWS:
             text.append(f"▌{view} " if view == self.view else f" {view} ", here if view == self.view else "")
-        room = self.size.width - cell_len(text.plain) - 2
+        room = self.size.width - cell_len(text.plain) - 3
         if room > 4:
             text.append(" " + fit(self.words, room, right=True))
         return text

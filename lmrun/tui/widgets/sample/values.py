@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 
 from lmrun.display.format import number
+from lmrun.display.samples import gold_positions
+from lmrun.store.records import SampleDetail
 from lmrun.tui.text import one_line
 from lmrun.tui.widgets.sample.lines import Line, Piece, Span, flow
 
@@ -17,6 +19,13 @@ def value_text(value: object, limit: int = 300) -> str:
     if isinstance(value, float):
         return number(value)
     return one_line(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str), limit)
+
+
+def gold_text(detail: SampleDetail) -> str:
+    """What would have been right: of choices their texts."""
+    if golds := gold_positions(detail):
+        return " | ".join(one_line((detail.choices or ())[place]) for place in sorted(golds))
+    return value_text(detail.target)
 
 
 def named(name: str, text: str, style: str = "", width: int = 12) -> Line:
