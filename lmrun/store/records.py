@@ -255,3 +255,5 @@ class SampleDetail:
     choices: Sequence[str] | None
     exchanges: Sequence[Exchange]
     scores: Sequence[ScoreRecord]
+    text: Any = None
+    """``doc_to_text``: an index where it names the right choice."""

@@ -59,9 +59,11 @@ class LmrunApp(App[None]):
         page: str = "dashboard",
         manifest: Path | None = None,
         config: Config | None = None,
+        query: SampleQuery | None = None,
     ) -> None:
         self._config = config or Config()
         self._first_page = page
+        self._first_query = query
         super().__init__()
         self.runs_dir = runs_dir
         self.run_directory = run
@@ -76,6 +78,8 @@ class LmrunApp(App[None]):
 
     def on_mount(self) -> None:
         """Start."""
+        if self._first_query:
+            self.call_later(self.samples, self._first_query)
         if not os.environ.get("TEXTUAL_ANIMATIONS"):
             self.animation_level = "none"
         self.set_keymap(self._config.keys)
