@@ -15,6 +15,7 @@ from typing import Any
 from lmrun.backends.base import Backend, StreamingBackend
 from lmrun.engine.answer import Answerer, JobAddress
 from lmrun.engine.budget import Budget, BudgetSpent
+from lmrun.engine.control.server import control
 from lmrun.engine.environment import environment
 from lmrun.engine.gauges import Gauges
 from lmrun.engine.jobs import Job, JobEnds, describe, in_words, trace
@@ -22,9 +23,10 @@ from lmrun.engine.logs import backend_log
 from lmrun.engine.open import OpenRun, open_run, reopen_run
 from lmrun.engine.plan import Plan, PlannedModel, warnings_of
 from lmrun.engine.prices import Price, Prices, require_prices
-from lmrun.engine.progress import JobProgress, Tracker
+from lmrun.engine.progress import JobProgress, ModelProgress, Tracker
 from lmrun.engine.render import JobRenderer, render_job
 from lmrun.engine.results import file_name, write_results
+from lmrun.engine.steering import Steering
 from lmrun.engine.stream import ModelStream
 from lmrun.errors import BackendError, ExitCode
 from lmrun.manifest import manifest_hash
@@ -88,7 +90,8 @@ def _carry_out(
     run = plan.manifest.run
     with opened.lock, _stores(opened.directory, cache) as (store, cache_file, log):
         budget = Budget.of(run.budget_usd, run.budget_tokens, prices, store.tokens())
-        answerer = Answerer(store, cache_file, tracker, log, Gauges(store.gauge), budget)
+        steering = Steering(tracker, log)
+        answerer = Answerer(store, cache_file, tracker, log, Gauges(store.gauge), budget, steering)
         engine = _Engine(plan, opened, store, answerer, tracker, log)
         where = str(cache.absolute()) if cache else None
         process = {"pid": os.getpid(), "host": socket.gethostname()}
@@ -96,7 +99,8 @@ def _carry_out(
         tracker.spend(*budget.spent())
         log.write("info", "resumed" if opened.resumed else "started", pid=os.getpid())
         try:
-            code = engine.run()
+            with control(opened.directory, steering, tracker, log):
+                code = engine.run()
         except (KeyboardInterrupt, BudgetSpent) as stop:
             stopped = stop.key if isinstance(stop, BudgetSpent) else None
             tracker.phase("interrupted")
@@ -145,6 +149,7 @@ class _Engine:
         self.tracker.start(
             directory.id,
             [JobProgress(m.spec.name, j.label, docs=j.n_docs) for m in self.plan.models for j in self.plan.jobs],
+            [ModelProgress(m.spec.name, m.spec.backend, m.spec.model) for m in self.plan.models],
         )
         for warning in warnings_of(self.plan.jobs, self.plan.models):
             self._warn(warning)
@@ -247,6 +252,7 @@ class _Engine:
         try:
             self._answer(jobs, backend, ends)
             self.store.set_model(self._model_id(model), "done")
+            self.tracker.update_model(model.spec.name, state="done")
             code = max(ends.codes.values(), default=ExitCode.COMPLETE)
         except KeyboardInterrupt:
             self.store.set_info(in_flight=backend.in_flight())
@@ -301,6 +307,7 @@ class _Engine:
     def _fail_model(self, model: PlannedModel, error: Exception, scored: Collection[str] = ()) -> None:
         name = model.spec.name
         self.store.set_model(self._model_id(model), "failed", describe(error))
+        self.tracker.update_model(name, state="failed")
         for job in self.plan.jobs:
             if job.label not in scored:
                 self.tracker.update(name, job.label, state="failed")
@@ -326,6 +333,7 @@ class _LazyBackend:
         """The loaded backend."""
         if not self.loaded:
             self._tracker.phase("loading", f"{self._model.spec.name} ({self._model.spec.model})")
+            self._tracker.update_model(self._model.spec.name, state="loading")
             self._backend.load()
             if self._model.identity and self._backend.identify() != self._model.identity:
                 raise BackendError(
@@ -333,7 +341,8 @@ class _LazyBackend:
                     hint="something writes to the model's files; run again when it is done",
                 )
             self.loaded = True
-            self._tracker.watch(self._backend.usage)
+            self._tracker.watch(self._backend.usage, self._model.spec.name)
+            self._tracker.update_model(self._model.spec.name, state="answering")
         self._tracker.phase("answering", self._model.spec.name)
         return self._backend
 

@@ -113,7 +113,8 @@ class ModelStream:
         first = next(iter(addresses.values()))
         self.answerer.tracker.phase("answering", first.model)
         chunks = self.answerer.budget.guard(first.model).stream(backend.stream, self._requests())
-        with interrupts.deferred():
+        steering = self.answerer.steering
+        with interrupts.deferred(), steering.driving(first.model, backend):
             while (chunk := self._next(chunks)) is not None:
                 answers = [(self.open.pop(position), response) for position, response in chunk]
                 if answers:
@@ -125,6 +126,7 @@ class ModelStream:
 
     def _next(self, chunks: Iterator[Chunk]) -> Chunk | None:
         """The next chunk. An interrupt is raised inside the backend, where it waits at a yield: no answer is lost."""
+        self.answerer.steering.checkpoint()
         if interrupts.take():
             self.answerer.tracker.phase("draining", "what is on its way is waited for; Ctrl-C again leaves it")
             return throw_into(chunks, KeyboardInterrupt())
