@@ -11,7 +11,7 @@ from typing import Any
 
 from lmrun.store import overlaps
 from lmrun.store.browse import SampleLine, sample_lines
-from lmrun.store.connect import connect_readonly
+from lmrun.store.connect import BUSY_TIMEOUT_MS, connect_readonly
 from lmrun.store.notes import Note, Notes, Place
 from lmrun.store.query import SampleQuery, count, parts, prepare, windows
 from lmrun.store.records import (
@@ -40,10 +40,12 @@ _SAMPLE = """SELECT s.*, j.label, m.name AS model FROM samples s JOIN jobs j ON 
 class RunReader:
     """An open run, for reading."""
 
-    def __init__(self, run: RunDirectory) -> None:
+    def __init__(self, run: RunDirectory, *, patience_ms: int = BUSY_TIMEOUT_MS) -> None:
+        """``patience_ms`` is how long a question waits while somebody writes who must not be read beside."""
         self.run = run
         self.notes = Notes(run)
         self._db = connect_readonly(run.database, MIGRATIONS)
+        self._db.execute(f"PRAGMA busy_timeout={patience_ms}")
         prepare(self._db)
 
     def close(self) -> None:
@@ -66,6 +68,20 @@ class RunReader:
     def unanswered(self) -> int:
         """How many distinct requests have no answer yet."""
         return unanswered(self._db)
+
+    def version(self) -> int:
+        """Another number whenever somebody else has written to the run."""
+        return int(self._db.execute("PRAGMA data_version").fetchone()[0])
+
+    def states(self) -> tuple[tuple[int, str], ...]:
+        """(id, status) of all jobs."""
+        return tuple((row[0], row[1]) for row in self._db.execute("SELECT id, status FROM jobs ORDER BY id"))
+
+    def unanswered_of(self, job_id: int) -> int:
+        """How many distinct requests of a job have no answer yet."""
+        statement = """SELECT count(DISTINCT r.key) FROM samples s JOIN requests r ON r.sample_id = s.id
+                       WHERE s.job_id = ? AND r.key NOT IN (SELECT key FROM responses)"""
+        return int(self._db.execute(statement, (job_id,)).fetchone()[0])
 
     def jobs(self) -> list[JobView]:
         """Jobs in the order of the plan, with their counts."""

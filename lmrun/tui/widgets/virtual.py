@@ -124,7 +124,7 @@ class VirtualTable(ScrollView, can_focus=True):
     def watch_cursor(self, old: int, new: int) -> None:
         """Draw both rows, and tell others."""
         for row in (old, new):
-            self.refresh_line(row + 1 - self.scroll_offset.y)
+            self.refresh_line(row + 1)
         self._show(new)
         if self.count:
             self.post_message(self.Moved(self, new))
@@ -190,7 +190,7 @@ class VirtualTable(ScrollView, can_focus=True):
     def watch_has_focus(self, _has_focus: bool) -> None:
         """The cursor looks otherwise."""
         super().watch_has_focus(_has_focus)
-        self.refresh_line(self.cursor + 1 - self.scroll_offset.y)
+        self.refresh_line(self.cursor + 1)
 
     def on_click(self, event: Click) -> None:
         """Move there; on the row of the cursor, choose it."""
