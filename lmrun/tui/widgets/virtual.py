@@ -181,8 +181,8 @@ class VirtualTable(ScrollView, can_focus=True):
             cell = cells.get(place, Cell(""))
             style = base
             if cell.style:
-                own = self.get_component_rich_style(f"virtual--{cell.style}", partial=True)
-                style = base + (Style(bold=own.bold) if plain else own)
+                own = self.get_component_rich_style(f"virtual--{cell.style}")  # a partial one would ignore opacity
+                style = base + Style(color=None if plain else own.color, bold=own.bold)
             segments.append(Segment(fit(cell.text, width, right=self._columns[place].right), style))
             segments.append(Segment(" ", base))
         return Strip(segments).adjust_cell_length(self.size.width, base)
