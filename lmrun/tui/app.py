@@ -18,7 +18,8 @@ from textual.command import CommandPalette
 from textual.notifications import SeverityLevel
 from textual.worker import Worker, WorkerState
 
-from lmrun.engine.control import ControlClient, Reply
+from lmrun.engine.control.client import ControlClient
+from lmrun.engine.control.protocol import Reply
 from lmrun.errors import LmrunError
 from lmrun.store.reader import SampleQuery
 from lmrun.store.runs import RunDirectory
@@ -91,7 +92,7 @@ class LmrunApp(App[None]):
         """One of them, while it has no run yet."""
         self._watch: RunWatch | None = None
         self._before = self._came_from = page
-        self._parent = os.getppid()
+        self._server = os.getppid()
         for theme in THEMES:
             self.register_theme(theme)
 
@@ -122,7 +123,7 @@ class LmrunApp(App[None]):
         self._show()
 
     def _tick(self) -> None:
-        if self.is_web and os.getppid() != self._parent:
+        if self.is_web and os.getppid() != self._server:
             self.exit()  # the server was killed, and nobody sees this any more
         self._follow_engines()
         if self._starting:
@@ -161,11 +162,11 @@ class LmrunApp(App[None]):
         self.notify(one_line(words), severity=severity, markup=False)
 
     def command(self, name: str, **arguments: str) -> None:
-        """Send a command to the engine (``pause``, ``resume``, ``stop``, ``faster``, ``slower`` …), and show its words."""
+        """Send a command to the engine (``pause``, ``stop``, ``faster``, ``skip_job`` …), and show its words."""
         if self.run_directory is None:
             self.say("there is no run", severity="warning")
             return
-        self.run_worker(self._command(self.run_directory, name, arguments), group="command")
+        self.run_worker(partial(self._command, self.run_directory, name, arguments), group="command")
 
     async def _command(self, run: RunDirectory, name: str, arguments: Mapping[str, str]) -> None:
         reply = await asyncio.to_thread(_send, run, name, arguments)
@@ -173,7 +174,7 @@ class LmrunApp(App[None]):
 
     def start(self, manifest: Path) -> None:
         """Start an engine for a manifest, or one that resumes its run, and show that run."""
-        self.run_worker(self._start(manifest), group="start", exclusive=True)
+        self.run_worker(partial(self._start, manifest), group="start", exclusive=True)
 
     async def _start(self, manifest: Path) -> None:
         try:
@@ -294,7 +295,7 @@ class LmrunApp(App[None]):
 
     def _leave(self, choice: Choice | None) -> None:
         if choice == "stop":
-            self.run_worker(self._stop_and_leave(), group="leave")
+            self.run_worker(self._stop_and_leave, group="leave")
         elif choice == "detach":
             self.leave()
 

@@ -16,7 +16,9 @@ async def ask(arguments: Sequence[str]) -> tuple[dict[str, Any] | None, str]:
 
     Cancelled, it ends the command.
     """
-    process = await asyncio.create_subprocess_exec(*LMRUN, *arguments, "--json", stdin=DEVNULL, stdout=PIPE, stderr=PIPE)
+    process = await asyncio.create_subprocess_exec(
+        *LMRUN, *arguments, "--json", stdin=DEVNULL, stdout=PIPE, stderr=PIPE
+    )
     try:
         answer, words = await process.communicate()
     except asyncio.CancelledError:

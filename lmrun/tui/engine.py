@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -85,10 +85,9 @@ class Engine:
         """Why it ended without a run, in its own words."""
         self.started = time.monotonic()
         self._runs_dir = runs_dir
-        descriptor, path = tempfile.mkstemp(prefix=".starting-", suffix=".log", dir=runs_dir)
-        self._log = Path(path)
+        self._log = runs_dir / f".starting-{secrets.token_hex(4)}.log"
         self._read = 0
-        with open(descriptor, "wb") as output, _ignored(signal.SIGHUP):
+        with self._log.open("xb") as output, _ignored(signal.SIGHUP):
             self._process = subprocess.Popen(
                 [*LMRUN, *command, "--json"],
                 stdin=subprocess.DEVNULL,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.text import Text
@@ -26,8 +27,8 @@ REST = 0.3
 """Seconds that the cursor rests on a manifest before it is checked."""
 LOOK = 1.0
 """Seconds between two looks at whether the file has changed."""
-LIST = (Column("manifest", 0), Column("where", 12, least=34))
-SOURCE = (Column("", 5, right=True), Column("", 1), Column("", 0))
+LIST = (Column("manifest", 0), Column("where", 10, least=26))
+SOURCE = (Column("line", 4, right=True), Column("", 1), Column("text", 0))
 
 
 class ManifestsPage(Page):
@@ -36,11 +37,11 @@ class ManifestsPage(Page):
     page = "manifests"
     DEFAULT_CSS = """
     ManifestsPage #panes { height: 1fr; }
-    ManifestsPage #list { width: 36; }
-    ManifestsPage #list, ManifestsPage #source, ManifestsPage CheckPane { border: round $border-blurred;
-      border-title-color: $text-muted; background: $surface; }
+    ManifestsPage #list { width: 30; }
+    ManifestsPage #list, ManifestsPage #source, ManifestsPage CheckPane { border: round $primary-muted;
+      border-title-color: $foreground-muted; background: $surface; }
     ManifestsPage #list:focus, ManifestsPage #source:focus, ManifestsPage CheckPane:focus-within {
-      border: round $border; border-title-color: $text-primary; }
+      border: round $primary; border-title-color: $text-primary; }
     ManifestsPage #source { height: 1fr; }
     ManifestsPage CheckPane { height: 1fr; }
     ManifestsPage.-narrow #panes { layout: vertical; }
@@ -75,7 +76,7 @@ class ManifestsPage(Page):
     def on_screen_resume(self) -> None:
         """The page is shown (again): others may have come."""
         super().on_screen_resume()
-        self.run_worker(self._find(), group="find", exclusive=True)
+        self.run_worker(self._find, group="find", exclusive=True)
 
     @property
     def _list(self) -> VirtualTable:
@@ -110,9 +111,7 @@ class ManifestsPage(Page):
         self._select()
 
     def _rows(self, start: int, stop: int) -> Sequence[Row]:
-        return [
-            (Cell(one_line(found.name)), Cell(one_line(found.where), "dim")) for found in self._found[start:stop]
-        ]
+        return [(Cell(one_line(found.name)), Cell(one_line(found.where), "dim")) for found in self._found[start:stop]]
 
     def on_filter_bar_changed(self) -> None:
         """Another filter."""
@@ -163,7 +162,7 @@ class ManifestsPage(Page):
 
     def _check(self) -> None:
         if self._here:
-            self.run_worker(self._validate(self._here.path), group="check", exclusive=True)
+            self.run_worker(partial(self._validate, self._here.path), group="check", exclusive=True)
 
     async def _validate(self, path: Path) -> None:
         checked = from_validate(*await ask(["validate", str(path), *self.lmrun.options.reading()]))
@@ -220,7 +219,7 @@ class ManifestsPage(Page):
         else:
             self._counting = True
             self._check_pane.wait("counting; x cancels")
-            self.run_worker(self._plan(self._here.path, checked), group="check", exclusive=True)
+            self.run_worker(partial(self._plan, self._here.path, checked), group="check", exclusive=True)
 
 
 def _stamp(path: Path) -> int:

@@ -15,21 +15,27 @@ from lmrun.tui.manifests import Checked, Line
 from lmrun.tui.text import one_line, shown
 from lmrun.tui.widgets.virtual import Cell, Column, Fetch, Row, VirtualTable
 
+NEVER = 1_000_000
+"""Columns of a terminal that is never so wide."""
 _COUNTS = (
-    ("requests", "requests"),
-    ("in cache", "cached"),
-    ("to ask", "to_ask"),
-    ("tokens", "prompt_tokens"),
-    ("≤ new", "new_tokens"),
+    (Column("requests", 8, right=True, least=54), "requests"),
+    (Column("in cache", 8, right=True, least=82), "cached"),
+    (Column("to ask", 7, right=True, least=46), "to_ask"),
+    (Column("tokens", 7, right=True, least=62), "prompt_tokens"),
+    (Column("≤ new", 7, right=True, least=90), "new_tokens"),
 )
-"""Title of a column, and the name of the count in ``lmrun plan --json``."""
-PLAN = (
-    Column("task", 0),
-    Column("model", 16, least=46),
-    Column("docs", 7, right=True),
-    *(Column(title, 8, right=True, least=60 + 9 * place) for place, (title, _) in enumerate(_COUNTS)),
-    Column("USD", 14, right=True, least=118),
-)
+"""A column, and the name of its count in ``lmrun plan --json``."""
+
+
+def plan_columns(models: int) -> Sequence[Column]:
+    """Those of the plan; that of the model only where there are several."""
+    return (
+        Column("task", 0),
+        Column("model", 14, least=34 if models > 1 else NEVER),
+        Column("docs", 7, right=True),
+        *(column for column, _ in _COUNTS),
+        Column("USD", 13, right=True, least=74),
+    )
 
 
 def source_fetch(lines: Sequence[str], wrong: frozenset[int]) -> Fetch:
@@ -53,7 +59,7 @@ class CheckPane(Vertical):
     """A line that says how it is; below, problems, or the jobs of the plan."""
 
     DEFAULT_CSS = """
-    CheckPane #verdict { height: auto; max-height: 4; padding: 0 1; }
+    CheckPane #verdict { height: auto; max-height: 4; padding: 0 1; text-style: bold; }
     CheckPane #words { height: auto; max-height: 60%; padding: 0 1; display: none; }
     CheckPane.-words #words { display: block; }
     CheckPane.-wrong #words { height: 1fr; max-height: 100%; }
@@ -67,7 +73,7 @@ class CheckPane(Vertical):
         yield Static(id="verdict", markup=False)
         with VerticalScroll(id="words"):
             yield Static(markup=False)
-        yield VirtualTable(PLAN, lambda _start, _stop: (), id="plan")
+        yield VirtualTable(plan_columns(1), lambda _start, _stop: (), id="plan")
 
     def on_mount(self) -> None:
         """Name it."""
@@ -99,7 +105,9 @@ class CheckPane(Vertical):
         self.set_class(bool(words), "-words")
         self.query_one("#verdict", Static).update(Text(verdict))
         self.query_one("#words Static", Static).update(shown(words))
-        self.query_one("#plan", VirtualTable).renew(len(lines), lambda a, b: [_plan_row(line) for line in lines[a:b]])
+        columns = plan_columns(len({line.model for line in lines}))
+        rows = [_plan_row(line) for line in lines]
+        self.query_one("#plan", VirtualTable).renew(len(rows), lambda start, stop: rows[start:stop], columns)
 
 
 def problem_words(problem: Mapping[str, Any]) -> str:

@@ -56,7 +56,7 @@ class VirtualTable(ScrollView, can_focus=True):
     }
     DEFAULT_CSS = """
     VirtualTable { height: 1fr; background: $surface; color: $foreground; scrollbar-size-vertical: 1;
-      overflow-x: hidden; }
+      scrollbar-gutter: stable; overflow-x: hidden; }
     VirtualTable .virtual--head { color: $text-muted; text-style: bold; }
     VirtualTable .virtual--cursor { background: $block-cursor-background; color: $block-cursor-foreground; }
     VirtualTable .virtual--cursor-away { background: $block-cursor-blurred-background; }
