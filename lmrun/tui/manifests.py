@@ -43,8 +43,9 @@ def find_manifests(runs_dir: Path, named: Path | None) -> list[Found]:
 
 
 def _named(path: Path) -> Found:
-    where = "bundled" if path.parent.resolve() == bundled.configs_dir().resolve() else str(path.parent)
-    return Found(path, path.stem, "here" if where == "." else where, own=where != "bundled")
+    folder = path.resolve().parent
+    where = {bundled.configs_dir().resolve(): "bundled", Path.cwd(): "here"}.get(folder, str(path.parent))
+    return Found(path, path.stem, where, own=where != "bundled")
 
 
 def _in(folder: Path) -> list[Path]:
@@ -65,6 +66,12 @@ def _of_runs(runs_dir: Path) -> Iterator[Found]:
             found = Found(run.manifest, run.id[16:-5], f"run {run.id}", own=False)
             newest.setdefault(found.name, found)
     yield from islice(newest.values(), _RECENT)
+
+
+def near(path: str | Path) -> str:
+    """A path as it is written from the working folder, if it lies below."""
+    path = Path(path)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def read_lines(path: Path) -> list[str]:

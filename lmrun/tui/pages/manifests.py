@@ -15,7 +15,7 @@ from textual.timer import Timer
 from lmrun.tui.ask import ask
 from lmrun.tui.editor import edit
 from lmrun.tui.filters import parse_filter
-from lmrun.tui.manifests import Checked, Found, find_manifests, from_plan, from_validate, read_lines
+from lmrun.tui.manifests import Checked, Found, find_manifests, from_plan, from_validate, near, read_lines
 from lmrun.tui.pages.base import Page
 from lmrun.tui.state import RunView
 from lmrun.tui.text import one_line
@@ -157,7 +157,7 @@ class ManifestsPage(Page):
         here = self._here
         lines = read_lines(here.path) if here else []
         wrong = self._checked.wrong_lines(here.path) if here and self._checked else frozenset()
-        self._source.border_title = Text(one_line(str(here.path))) if here else ""  # type: ignore[assignment]
+        self._source.border_title = Text(one_line(near(here.path))) if here else ""  # type: ignore[assignment]
         self._source.renew(len(lines), source_fetch(lines, wrong))
 
     def _check(self) -> None:

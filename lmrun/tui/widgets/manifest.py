@@ -11,7 +11,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.widgets import Static
 
 from lmrun.display.format import brief, dollars
-from lmrun.tui.manifests import Checked, Line
+from lmrun.tui.manifests import Checked, Line, near
 from lmrun.tui.text import one_line, shown
 from lmrun.tui.widgets.virtual import Cell, Column, Fetch, Row, VirtualTable
 
@@ -112,7 +112,8 @@ class CheckPane(Vertical):
 
 def problem_words(problem: Mapping[str, Any]) -> str:
     """``file:line:column: message``, what is expected, a hint."""
-    place = ":".join(str(problem[name]) for name in ("file", "line", "column") if problem.get(name))
+    where = (near(problem["file"]), problem["line"], problem["column"]) if problem.get("file") else ()
+    place = ":".join(str(part) for part in where if part)
     lines = [f"{place}: {problem['message']}" if place else str(problem["message"])]
     lines += [f"  {name}: {problem[name]}" for name in ("expected", "hint") if problem.get(name)]
     return "\n".join(lines)
