@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
+from lmrun.tui.filters import Filter, Keys
 from lmrun.tui.state import JobLine
 
 ENDED = ("done", "failed", "skipped")
 """States in which nothing is done for a job any more."""
+
+KEYS: Keys = MappingProxyType({"task": (), "model": (), "state": (), "metric": (), "error": ()})
+"""What a filter can ask of a job."""
 
 Key = Callable[[JobLine], Any]
 
@@ -22,7 +27,7 @@ ORDERS: Mapping[str, Key | None] = {
     "err": lambda job: -job.errors,
     "ETA": lambda job: (job.eta is None, job.eta or 0.0),
 }
-"""By the title of a column; the first one is the order of the plan. What is most comes first where that is looked for."""
+"""By the title of a column, what is most first; without a title the order of the plan."""
 
 
 def progress(job: JobLine) -> float:
@@ -33,20 +38,20 @@ def progress(job: JobLine) -> float:
 
 
 def fields(job: JobLine) -> Mapping[str, str]:
-    """What a filter can ask of a job."""
+    """What a filter sees of a job."""
+    failed = [f"{job.errors} errors"] if job.errors else []
     return {
         "task": job.label,
         "model": job.model,
         "state": job.state,
-        "status": "error" if job.state == "failed" or job.errors else job.state,
         "metric": job.metric,
-        "error": job.error,
+        "error": " ".join([job.error, *failed]),
     }
 
 
-def listed(jobs: Sequence[JobLine], fits: Callable[[Mapping[str, str]], bool] | None, order: str) -> list[JobLine]:
+def listed(jobs: Sequence[JobLine], wanted: Filter, order: str) -> list[JobLine]:
     """Those that fit, in an order."""
-    found = list(jobs) if fits is None else [job for job in jobs if fits(fields(job))]
+    found = [job for job in jobs if wanted.matches(fields(job))] if wanted else list(jobs)
     key = ORDERS[order]
     return found if key is None else sorted(found, key=key)
 

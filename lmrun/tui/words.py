@@ -19,9 +19,9 @@ def bar(fraction: float, width: int) -> str:
 
 
 def sparkline(values: tuple[float, ...], width: int) -> str:
-    """The last values as heights, right-aligned in ``width`` cells; the highest of them fills its cell."""
+    """The last values as heights, right-aligned in ``width`` cells."""
     shown = values[-width:]
-    top = max(shown, default=0.0)
+    top = 1.2 * max(shown, default=0.0)  # steady values are a band, not a block
     heights = (_HEIGHTS[round(max(0.0, value) / top * 7)] if top > 0 else _HEIGHTS[0] for value in shown)
     return "".join(heights).rjust(width)
 
@@ -40,7 +40,10 @@ def score(value: float | None, interval: tuple[float, float] | None, *, percent:
 def _amount(value: float, *, percent: bool) -> str:
     if percent:
         return f"{100 * value:.1f}"
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 10_000 else brief(round(value))
+    size = abs(value)
+    if size >= 10_000:
+        return brief(round(value))
+    return f"{value:.3f}" if size < 1 else f"{value:.2f}" if size < 100 else f"{value:.1f}"
 
 
 def job_score(job: JobLine) -> str:

@@ -83,7 +83,7 @@ def _row(device: Device) -> Sequence[Piece]:
         Piece(bar(_share(device), BAR), "$primary on $foreground 10%"),
         Piece(_gigabytes(device)),
         Piece(_load(device)),
-        Piece("" if device.power is None else f"{device.power:.0f} W", "$text-muted"),
+        Piece("" if device.power is None else f"{device.power:.0f} W", "dim"),
     )
 
 
@@ -96,6 +96,6 @@ def _short(device: Device) -> Sequence[Piece]:
 
 
 def _process(view: RunView) -> Sequence[Sequence[Piece]]:
-    cpu = [Piece("CPU ", "$text-muted"), Piece(f"{view.cpu:.0f}%", "bold")] if view.cpu is not None else []
-    rss = [Piece("memory ", "$text-muted"), Piece(memory(view.rss), "bold")] if view.rss is not None else []
-    return [group for group in ([Piece("engine", "$text-muted")], cpu, rss) if group]
+    cpu = [Piece("CPU ", "dim"), Piece(f"{view.cpu:.0f}%", "bold")] if view.cpu is not None else []
+    rss = [Piece("memory ", "dim"), Piece(memory(view.rss), "bold")] if view.rss is not None else []
+    return [group for group in ([Piece("engine", "dim")], cpu, rss) if group]

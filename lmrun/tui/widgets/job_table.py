@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from textual.binding import BindingType
+
 from lmrun.display.format import brief
+from lmrun.tui.actions import TABLE, bindings
 from lmrun.tui.job_list import ENDED, ORDERS, current, progress
 from lmrun.tui.state import JobLine
 from lmrun.tui.text import one_line
@@ -41,21 +44,23 @@ def columns(jobs: Sequence[JobLine], order: str, width: int) -> tuple[Column, ..
         Column(titles["progress"], BAR, least=76),
         Column("", 4),
         Column("requests", 13, right=True, least=90),
-        Column("metric", 12, least=132),
-        Column(titles["score"], 19, least=50),
+        Column("metric", 12, least=140),
+        Column(titles["score"], 20, least=50),
         Column(titles["tok/s"], 7, right=True, least=WIDE if live else NEVER),
-        Column("hits", 6, right=True, least=110),
+        Column("hits", 6, right=True, least=124),
         Column(titles["err"], 5, right=True, least=60),
         Column(titles["ETA"], 6, right=True, least=76 if live else NEVER),
-        Column("remarks", 40, least=150),
+        Column("remarks", 40, least=165),
     )
 
 
 def row(job: JobLine) -> Row:
     """A job in cells."""
-    mark, style = MARKS.get(job.state, ("·", "dim"))
     ended = job.state in ENDED
-    quiet = "" if ended or job.state in MARKS else "dim"
+    # A server gets the requests of all jobs at once: those whose turn has not come wait as others do.
+    untouched = job.state == "answering" and not job.done
+    mark, style = ("·", "dim") if untouched else MARKS.get(job.state, ("·", "dim"))
+    quiet = "" if ended or (job.state in MARKS and not untouched) else "dim"
     done = progress(job)
     requests = f"{job.done:,}" if job.state == "done" or not job.requests else f"{job.done:,}/{brief(job.requests)}"
     started = bool(job.requests) or job.state == "done"
@@ -63,7 +68,7 @@ def row(job: JobLine) -> Row:
         Cell(mark, style),
         Cell(one_line(job_name(job.label)), quiet),
         Cell(one_line(job.model), "dim"),
-        Cell(bar(done, BAR) if started else job.state, "bar" if started else "dim"),
+        Cell(bar(done, BAR) if started else job.state, "full" if ended else "bar" if started else "dim"),
         Cell(f"{int(100 * done):3d}%" if started else "", quiet),
         Cell(requests if started else f"{job.docs:,} docs" if job.docs else "", quiet),
         Cell(one_line(job.metric), "dim"),
@@ -76,14 +81,18 @@ def row(job: JobLine) -> Row:
     )
 
 
-class JobTable(VirtualTable):
+class JobTable(VirtualTable, inherit_bindings=False):
     """Draws again only the lines of jobs that changed."""
 
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"virtual--bar", "virtual--live"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"virtual--bar", "virtual--full", "virtual--live"}
     DEFAULT_CSS = """
-    JobTable .virtual--bar { color: $primary; background: $foreground 10%; }
+    JobTable .virtual--bar { color: $primary; }
+    JobTable .virtual--full { color: $primary 35%; }
     JobTable .virtual--live { color: $text-accent; text-style: bold; }
     """
+
+    # Enter is the page's: it says what it does there.
+    BINDINGS: ClassVar[list[BindingType]] = bindings("table", tuple(a for a in TABLE if a.name != "choose"))
 
     def __init__(self) -> None:
         super().__init__((), lambda start, stop: [row(job) for job in self.jobs[start:stop]], id="jobs")

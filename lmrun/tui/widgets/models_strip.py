@@ -16,7 +16,8 @@ from lmrun.tui.words import sparkline, speed
 
 MOST = 6
 """Models that are listed; the first ones that work come first where there are more."""
-SPARK = 16
+SPARK, LONG_SPARK = 16, 40
+"""Cells of a sparkline, and where there is much room."""
 
 MARKS = {
     "answering": ("▸", "bold $text-accent"),
@@ -31,7 +32,7 @@ _PLACES = (
     Place(fill=True, rank=5, most=200),
     Place(least=9),
     Place(least=10, right=True),
-    Place(least=SPARK, rank=4),
+    Place(rank=4),
     Place(least=8, right=True, rank=8),
     Place(least=9, right=True, rank=2),
     Place(rank=3),
@@ -49,15 +50,17 @@ class ModelsStrip(Strip):
     def lines(self, view: RunView, width: int) -> Sequence[Content]:
         """Those that work first, where there are too many."""
         models = listed(view.models)
-        lines = grid([_row(model, view.history.get(model.name, ())) for model in models], _PLACES, width)
+        cells = SPARK if width < 150 else LONG_SPARK
+        sparks = [sparkline(tuple(view.history.get(model.name, ())), cells) for model in models]
+        lines = grid([_row(model, spark) for model, spark in zip(models, sparks, strict=True)], _PLACES, width)
         if hidden := len(view.models) - len(models):
-            lines.append(Content.styled(f"… {hidden} more", "$text-muted"))
-        return lines or [Content.styled("no models yet", "$text-muted")]
+            lines.append(Content.styled(f"… {hidden} more", "dim"))
+        return lines or [Content.styled("no models yet", "dim")]
 
     def line(self, view: RunView, width: int) -> Content:
         """Models behind each other."""
         groups = [(number, _short(model)) for number, model in enumerate(listed(view.models))]
-        return flow(groups, width) if groups else Content.styled("no models yet", "$text-muted")
+        return flow(groups, width) if groups else Content.styled("no models yet", "dim")
 
 
 def listed(models: Sequence[ModelProgress]) -> Sequence[ModelProgress]:
@@ -68,21 +71,21 @@ def listed(models: Sequence[ModelProgress]) -> Sequence[ModelProgress]:
     return [model for model in models if model in ranked]
 
 
-def _row(model: ModelProgress, history: Sequence[float]) -> Sequence[Piece]:
-    mark, style = MARKS.get(model.state, ("·", "$text-muted"))
+def _row(model: ModelProgress, spark: str) -> Sequence[Piece]:
+    mark, style = MARKS.get(model.state, ("·", "dim"))
     source = f"{model.backend} · {model.model}" if model.model != model.name else model.backend
     return (
         Piece(mark, style),
         Piece(one_line(model.name), "bold" if model.state in MARKS else ""),
-        Piece(one_line(source), "$text-muted"),
+        Piece(one_line(source), "dim"),
         Piece(one_line(model.state), "$text-error" if model.state == "failed" else ""),
         Piece(_tokens(model), "bold"),
-        Piece(sparkline(tuple(history), SPARK) if history else "", "$primary"),
+        Piece(spark if spark.strip() else "", "$primary"),
         Piece(f"{speed(model.requests_per_second)} req/s" if model.requests_per_second is not None else ""),
         Piece(_flight(model)),
         Piece(one_line(f"↓ {model.held_by}") if model.held_by else "", "$text-warning"),
         Piece(f"{model.retries:,} retries" if model.retries else "", "$text-warning"),
-        Piece(f"{brief(model.tokens)} tokens" if model.tokens else "", "$text-muted"),
+        Piece(f"{brief(model.tokens)} tokens" if model.tokens else "", "dim"),
         Piece(f"${dollars(model.usd)}" if model.usd else ""),
     )
 
@@ -98,7 +101,7 @@ def _flight(model: ModelProgress) -> str:
 
 
 def _short(model: ModelProgress) -> Sequence[Piece]:
-    mark, style = MARKS.get(model.state, ("·", "$text-muted"))
+    mark, style = MARKS.get(model.state, ("·", "dim"))
     fast = _tokens(model) or (f"{speed(model.requests_per_second)} req/s" if model.requests_per_second else "")
     pieces = [Piece(f"{mark} ", style), Piece(one_line(model.name), "bold")]
     words = [fast or model.state, _flight(model), f"${dollars(model.usd)}" if model.usd else ""]

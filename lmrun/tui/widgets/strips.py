@@ -9,6 +9,7 @@ from textual.content import Content
 from textual.events import Resize
 from textual.widget import Widget
 
+from lmrun.tui.pages.base import NARROW, SHORT
 from lmrun.tui.state import RunView
 
 
@@ -44,7 +45,8 @@ class Strip(Widget):
     @property
     def brief(self) -> bool:
         """There is room for one line only."""
-        return self.screen.has_class("-narrow") or self.screen.has_class("-short")
+        width, height = self.screen.size
+        return width < NARROW or height < SHORT
 
     def _drawn(self) -> list[Content]:
         width = self.content_size.width or self.app.size.width - 4

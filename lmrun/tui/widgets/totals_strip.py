@@ -38,14 +38,14 @@ def _progress(view: RunView) -> list[Group]:
     groups: list[Group] = [
         (3, [Piece(bar(share, BAR), "$primary on $foreground 10%")]),
         (0, [Piece(f"{int(100 * share)}%", "bold")]),
-        (1, [Piece(f"{view.done:,}/{view.requests:,}"), Piece(" requests", "$text-muted")]),
+        (1, [Piece(f"{view.done:,}/{view.requests:,}"), Piece(" requests", "dim")]),
     ]
     if view.rate is not None and view.state in LIVE:
-        groups.append((2, [Piece(speed(view.rate)), Piece(" req/s", "$text-muted")]))
+        groups.append((2, [Piece(speed(view.rate)), Piece(" req/s", "dim")]))
     if view.eta is not None and view.state in LIVE:
-        groups.append((0, [Piece("ETA ", "$text-muted"), Piece(remaining(view.eta), "bold")]))
+        groups.append((0, [Piece("ETA ", "dim"), Piece(remaining(view.eta), "bold")]))
     elif view.state not in LIVE:
-        groups.append((2, [Piece("took ", "$text-muted"), Piece(duration(view.elapsed))]))
+        groups.append((2, [Piece("took ", "dim"), Piece(duration(view.elapsed))]))
     return groups
 
 
@@ -53,14 +53,14 @@ def _account(view: RunView) -> list[Group]:
     ended = sum(job.state in ENDED for job in view.jobs)
     docs = sum(job.docs for job in view.jobs if job.state == "done")
     groups: list[Group] = [
-        (2, [Piece("jobs ", "$text-muted"), Piece(f"{ended}/{len(view.jobs)}")]),
-        (3, [Piece("cache ", "$text-muted"), Piece(percentage(view.cache_hits, view.done))]),
-        (0, [Piece("errors ", "$text-muted"), Piece(f"{view.errors:,}", "bold $text-error" if view.errors else "")]),
+        (2, [Piece("jobs ", "dim"), Piece(f"{ended}/{len(view.jobs)}")]),
+        (3, [Piece("cache ", "dim"), Piece(percentage(view.cache_hits, view.done))]),
+        (0, [Piece("errors ", "dim"), Piece(f"{view.errors:,}", "bold $text-error" if view.errors else "")]),
     ]
     if view.truncated:
-        groups.append((1, [Piece("truncated ", "$text-muted"), Piece(percentage(view.truncated, docs), "$text-warning")]))
+        groups.append((1, [Piece("truncated ", "dim"), Piece(percentage(view.truncated, docs), "$text-warning")]))
     if view.usd:
         groups.append((1, [Piece(f"${dollars(view.usd)}", "bold")]))
     if view.tokens:
-        groups.append((4, [Piece(brief(view.tokens)), Piece(" tokens", "$text-muted")]))
+        groups.append((4, [Piece(brief(view.tokens)), Piece(" tokens", "dim")]))
     return groups
