@@ -55,7 +55,7 @@ class Answerer:
             if self.cache:
                 self.store.add_hits(job.id, self.cache.get(keys))
         self.store.set_job(job.id, "looked_up")
-        hits = self.store.counts(job.id).cache_hits
+        hits = self.store.count_hits(job.id)
         self.log.write("info", "looked up", model=job.model, job=job.label, requests=requests, hits=hits)
 
     def restore(self, job: JobAddress) -> None:
@@ -72,9 +72,10 @@ class Answerer:
             queue.add(job.id)
             left = queue.left(job.id)
             work.update(left.cost)
-            counts = self.store.counts(job.id)
-            done, hits = counts.requests, counts.cache_hits
-            self.tracker.update(job.model, job.label, requests=done + left.requests, done=done, cache_hits=hits)
+            done, hits = self.store.count_responses(job.id), self.store.count_hits(job.id)
+            self.tracker.update(
+                job.model, job.label, requests=done + left.requests, done=done, cache_hits=hits, errors=0
+            )
         self.tracker.expect(work)
 
     def answer(self, job: JobAddress, backend: Callable[[], Backend]) -> None:
@@ -91,14 +92,15 @@ class Answerer:
         self, job: JobAddress, backend: Callable[[], Backend], requests: QueuedRequests, left: int
     ) -> None:
         guard = self.budget.guard(job.model)
-        self._look_around(job)
+        self._heed(job)
         for chunk in guard.chunks(lambda: backend().run(requests, requests.answered), left):
             self.keep(job.fingerprint, {job.id: job}, [(requests.ticket(i), answer) for i, answer in chunk])
-            self._look_around(job)
+            self._heed(job)
 
-    def _look_around(self, job: JobAddress) -> None:
+    def _heed(self, job: JobAddress) -> None:
         """Heed what the user wants. Raises :class:`LeftOut` where that is no more of this job."""
         self.steering.checkpoint()
+        self.gauges.sample()
         if self.steering.is_left_out(job.model, job.label):
             raise LeftOut
 
@@ -147,6 +149,12 @@ class Answerer:
             self.tracker.note(f"warning: the cache cannot be written any more ({error}); the run goes on without it")
             self.log.write("warning", "cache lost", error=str(error))
 
+    def show_spending(self, model: str) -> None:
+        """Show what was spent in all, and for a model."""
+        self.tracker.spend(*self.budget.spent())
+        account = self.budget.accounts[model]
+        self.tracker.update_model(model, usd=account.usd(), tokens=account.spent.total)
+
     def _count(
         self,
         jobs: dict[int, JobAddress],
@@ -169,5 +177,5 @@ class Answerer:
         for job_id, n in counts.items():
             job = jobs[job_id]
             self.tracker.answered(job.model, job.label, n, failed[job_id], tokens[job_id])
-        self.gauges.sample()
-        self.tracker.spend(*self.budget.spent())
+        if counts:
+            self.show_spending(job.model)

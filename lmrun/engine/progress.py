@@ -228,6 +228,9 @@ class Tracker:
     def watch(self, usage: Callable[[], Usage] | None, model: str = "") -> None:
         """Ask the backend of this model what it is doing whenever a snapshot is taken."""
         with self._lock:
+            if self._usage and self._watched in self._models:  # its retries are counted on by the next backend
+                before = self._models[self._watched]
+                self._models[self._watched] = replace(before, retries=before.retries + self._usage().retries)
             self._usage, self._watched = usage, model
 
     def measure(self, machine: Callable[[], Machine]) -> None:
@@ -259,6 +262,14 @@ class Tracker:
         """So much work waits for the backend, by kind of request."""
         with self._lock:
             self._left = Counter(work)
+
+    def forgo(self, model: str, label: str, requests: int, work: Mapping[RequestKind, int]) -> None:
+        """So many requests of a job are not asked."""
+        with self._lock:
+            job = self._jobs[model, label]
+            self._jobs[model, label] = replace(job, requests=job.requests - requests)
+            for kind, amount in work.items():
+                self._left[kind] = max(0, self._left[kind] - amount)
 
     def worked(self, work: Mapping[RequestKind, int]) -> None:
         """So much of it is done; the time since the last answers went into it."""
@@ -348,5 +359,9 @@ class Tracker:
         if model.name != self._watched:
             return replace(model, steerable=False)
         return replace(
-            model, in_flight=usage.in_flight, limit=usage.limit, held_by=usage.held_by, retries=usage.retries
+            model,
+            in_flight=usage.in_flight,
+            limit=usage.limit,
+            held_by=usage.held_by,
+            retries=model.retries + usage.retries,
         )
