@@ -9,13 +9,15 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.app import App
 from textual.binding import BindingType
 from textual.command import CommandPalette
 from textual.notifications import SeverityLevel
+from textual.screen import Screen
 from textual.worker import Worker, WorkerState
 
 from lmrun.engine.control.client import ControlClient
@@ -23,18 +25,12 @@ from lmrun.engine.control.protocol import Reply
 from lmrun.errors import LmrunError
 from lmrun.store.reader import SampleQuery
 from lmrun.store.runs import RunDirectory
-from lmrun.tui.actions import bindings
+from lmrun.tui.actions import PAGES, bindings
 from lmrun.tui.config import Config
 from lmrun.tui.dialogs import Choice, Leave, Notice
 from lmrun.tui.engine import Engine, Options, runs_of, start_batch, start_retry
 from lmrun.tui.pages.base import Page
-from lmrun.tui.pages.compare import ComparePage
-from lmrun.tui.pages.dashboard import DashboardPage
 from lmrun.tui.pages.help import HelpScreen
-from lmrun.tui.pages.log import LogPage
-from lmrun.tui.pages.manifests import ManifestsPage
-from lmrun.tui.pages.runs import RunsPage
-from lmrun.tui.pages.samples import SamplesPage
 from lmrun.tui.palette import Actions
 from lmrun.tui.state import LIVE, RunView
 from lmrun.tui.text import one_line
@@ -45,6 +41,19 @@ TICK = 0.25
 """Seconds between two looks at the run."""
 
 
+def _page(name: str) -> Page:
+    """A page; what it is made of is imported when it is shown for the first time."""
+    module = import_module(f"lmrun.tui.pages.{name}")
+    page = getattr(module, f"{name.title()}Page")()
+    assert isinstance(page, Page)
+    return page
+
+
+def _import_pages() -> None:
+    for name in PAGES:
+        import_module(f"lmrun.tui.pages.{name}")
+
+
 class LmrunApp(App[None]):
     """Watch, steer and read runs."""
 
@@ -52,14 +61,7 @@ class LmrunApp(App[None]):
     COMMANDS: ClassVar[set[Callable[[], type[Actions]]]] = {lambda: Actions}  # type: ignore[assignment]
     BINDINGS: ClassVar[list[BindingType]] = bindings("app")
     ENABLE_COMMAND_PALETTE = True
-    MODES: ClassVar[Mapping[str, type[Page]]] = {  # type: ignore[assignment]
-        "dashboard": DashboardPage,
-        "runs": RunsPage,
-        "samples": SamplesPage,
-        "compare": ComparePage,
-        "manifests": ManifestsPage,
-        "log": LogPage,
-    }
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {name: partial(_page, name) for name in PAGES}
     DEFAULT_MODE = "dashboard"
 
     def __init__(
@@ -236,6 +238,8 @@ class LmrunApp(App[None]):
     def samples(self, query: SampleQuery) -> None:
         """Show samples of the run."""
         page = self.go("samples")
+        from lmrun.tui.pages.samples import SamplesPage
+
         assert isinstance(page, SamplesPage)
         page.open(query)
 

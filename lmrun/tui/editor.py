@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from textual.app import App, SuspendNotSupported
 
@@ -35,16 +36,6 @@ def look_in_editor(app: App[None], name: str, text: str) -> None:
 
 def _failed(words: str) -> LmrunError:
     return BackendError(words, hint="EDITOR names the program")
-"""The user's editor, in place of the app until it is closed."""
-
-
-import os
-import shlex
-import subprocess
-from pathlib import Path
-from typing import Any
-
-from textual.app import App, SuspendNotSupported
 
 
 def edit(app: App[Any], file: Path) -> str:

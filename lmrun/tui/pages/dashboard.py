@@ -11,8 +11,6 @@ from lmrun.store.reader import SampleQuery
 from lmrun.tui.filters import Filter, parse_filter
 from lmrun.tui.job_list import KEYS, ORDERS, listed
 from lmrun.tui.pages.base import Page
-from lmrun.tui.pages.errors import ErrorsScreen
-from lmrun.tui.pages.plots import PlotsScreen
 from lmrun.tui.state import LIVE, JobLine, RunView
 from lmrun.tui.widgets.confirm import Confirm
 from lmrun.tui.widgets.devices_strip import DevicesStrip, has_devices
@@ -120,6 +118,8 @@ class DashboardPage(Page):
 
     def action_errors(self) -> None:
         """Errors by kind."""
+        from lmrun.tui.pages.errors import ErrorsScreen
+
         if run := self.lmrun.run_directory:
             self.app.push_screen(ErrorsScreen(run), self._after_errors)
 
@@ -129,6 +129,8 @@ class DashboardPage(Page):
 
     def action_plots(self) -> None:
         """Plots of the run."""
+        from lmrun.tui.pages.plots import PlotsScreen  # what draws them takes long to import
+
         if run := self.lmrun.run_directory:
             self.app.push_screen(PlotsScreen(run))
 
