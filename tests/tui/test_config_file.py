@@ -23,7 +23,7 @@ def test_what_is_set_holds(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[tui", "at line 1"),
+        ("[tui", "Expected"),
         ('[tui]\ncolour = "red"', "[tui] has no colour"),
         ("[tui]\ntheme = 1", "[tui] must be a table of texts"),
         ('tui = "dark"', "[tui] must be a table of texts"),
