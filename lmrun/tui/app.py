@@ -62,7 +62,6 @@ class LmrunApp(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = bindings("app")
     ENABLE_COMMAND_PALETTE = True
     MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {name: partial(_page, name) for name in PAGES}
-    DEFAULT_MODE = "dashboard"
 
     def __init__(
         self,
@@ -77,7 +76,7 @@ class LmrunApp(App[None]):
         query: SampleQuery | None = None,
     ) -> None:
         self._config = config or Config()
-        self._first_page = page
+        self.DEFAULT_MODE = page  # type: ignore[misc]  # another one would be made, and drawn, before it
         self._first_query = query
         super().__init__()
         self.runs_dir = runs_dir
@@ -110,7 +109,6 @@ class LmrunApp(App[None]):
         if self._config.tui.theme in self.available_themes:
             self.theme = self._config.tui.theme
         self.open_run(self.run_directory)
-        self.switch_mode(self._first_page)
         self.set_interval(TICK, self._tick)
         if not self.is_headless:
             self._leave_on_signals()
