@@ -23,7 +23,8 @@ from lmrun.engine.jobs import Job, JobEnds, describe, in_words, trace
 from lmrun.engine.logs import backend_log
 from lmrun.engine.open import OpenRun, open_run, reopen_run
 from lmrun.engine.plan import Plan, PlannedModel, warnings_of
-from lmrun.engine.prices import Price, Prices, require_prices
+from lmrun.engine.price import Price
+from lmrun.engine.prices import Prices, require_prices
 from lmrun.engine.progress import JobProgress, ModelProgress, Tracker
 from lmrun.engine.render import JobRenderer, render_job
 from lmrun.engine.results import file_name, write_results
@@ -307,7 +308,7 @@ class _Engine:
             except LeftOut as wish:
                 ends.fail(job, wish)
                 self.tracker.update(
-                    job.address.model, job.address.label, requests=self.store.count_responses(job.address.id)
+                    job.address.model, job.address.label, requests=self.store.counts(job.address.id).requests
                 )
                 self.answerer.enqueue([later.address for later in jobs[place + 1 :]])  # they may ask some of the same
 
