@@ -98,12 +98,14 @@ PAGES: Mapping[str, tuple[Action, ...]] = MappingProxyType(
         ),
         "compare": (
             Action("choose_runs", "c", "choose", "Choose the two sides", shown=True),
-            Action("flip", "x", "swap", "Swap the two sides"),
+            Action("flip", "x", "swap", "Swap the two sides", shown=True),
             Action("quadrant", "f", "both/A/B/none", "Samples by who is right, in turn", shown=True),
             Action("filter", "slash", "filter", "Show only some tasks", shown=True),
             Action("open", "enter", "samples", "Samples of this task side by side", shown=True),
             Action("split", "v", "split", "Side by side, or one above the other"),
-            Action("back", "escape", "back", "Back to the tasks"),
+            Action("scroll_down", "ctrl+e", "scroll", "Scroll the outputs down"),
+            Action("scroll_up", "ctrl+y", "scroll back", "Scroll the outputs up"),
+            Action("back", "escape", "back", "Back to the tasks", shown=True),
         ),
         "manifests": (
             Action("open", "enter", "open", "Open this manifest", shown=True),

@@ -146,7 +146,7 @@ class VirtualTable(ScrollView, can_focus=True):
         width = self.scrollable_content_region.width
         fits = [place for place, column in enumerate(self._columns) if column.least <= width]
         fixed = sum(self._columns[place].width + 1 for place in fits if self._columns[place].width)
-        rest = max(4, width - fixed - 1)
+        rest = max(4, width - fixed - 2)
         self._widths = tuple((place, self._columns[place].width or rest) for place in fits)
         self.refresh()
 
