@@ -8,6 +8,7 @@ from typing import Any
 
 from lmrun.display.format import number, safe
 from lmrun.requests import context_as_json, response_as_json, strict_json
+from lmrun.store.browse import gold_choices
 from lmrun.store.records import Exchange, SampleDetail, ScoreRecord
 
 _SHORT = 1_200
@@ -166,16 +167,7 @@ def _answer(exchange: Exchange, detail: SampleDetail, *, full: bool) -> Iterator
 
 
 def _is_gold(exchange: Exchange, detail: SampleDetail) -> bool:
-    if not detail.choices or exchange.position >= len(detail.choices):
-        return False
-    target = detail.target
-    if isinstance(target, str):
-        return target in detail.choices and detail.choices.index(target) == exchange.position
-    if not isinstance(target, list):
-        return bool(exchange.position == target)
-    if len(target) == len(detail.choices) and len(set(target)) < len(target):
-        return bool(target[exchange.position])  # repeated values are no indices: it is a 0 or 1 per choice
-    return exchange.position in target
+    return bool(detail.choices) and exchange.position in gold_choices(detail.target, detail.choices or ())
 
 
 def _value(value: object) -> str:

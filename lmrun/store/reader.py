@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice
 from typing import Any
 
 from lmrun.store import overlaps
+from lmrun.store.browse import SampleLine, sample_lines
 from lmrun.store.connect import connect_readonly
+from lmrun.store.notes import Note, Notes, Place
+from lmrun.store.query import SampleQuery, count, parts, prepare, windows
 from lmrun.store.records import (
     DecontaminationRecord,
     Exchange,
@@ -27,35 +31,10 @@ from lmrun.store.runs import RunDirectory
 from lmrun.store.schema import MIGRATIONS
 from lmrun.store.usage import tokens_by_model, unanswered
 
-_ENDINGS = {
-    "wrong": "(s.status = 'scored' AND s.correct = 0)",
-    "correct": "(s.status = 'scored' AND s.correct = 1)",
-    "errors": "s.status = 'error'",
-}
-"""A sample ends in one way: of several of these, any may hold."""
-_TRAITS = {
-    "truncated": "(s.truncated OR s.dropped > 0 OR s.status = 'skipped')",
-    "refused": "s.refused",
-    "no_match": "s.no_match",
-    "ambiguous": "EXISTS (SELECT 1 FROM scores c WHERE c.sample_id = s.id AND c.extraction = 'ambiguous')",
-}
-"""What else can be said of a sample: of several of these, all must hold."""
+__all__ = ["RunReader", "SampleQuery"]
 
-
-@dataclass(frozen=True, slots=True)
-class SampleQuery:
-    """Which samples to list. Every given condition must hold; of wrong, correct and errors, one must."""
-
-    model: str | None = None
-    task: str | None = None
-    """A job's label, or the task's name or alias in any setting."""
-    outcomes: Sequence[str] = ()
-    """``wrong``, ``correct``, ``errors``, ``truncated``, ``refused``, ``no_match``, ``ambiguous``."""
-    search: str | None = None
-    """Text that occurs in the prompt, the continuation, the output, the reasoning or the doc; in any case."""
-    doc_id: int | None = None
-    limit: int | None = None
-    offset: int = 0
+_SAMPLE = """SELECT s.*, j.label, m.name AS model FROM samples s JOIN jobs j ON j.id = s.job_id
+             JOIN models m ON m.id = j.model_id WHERE s.id = ?"""
 
 
 class RunReader:
@@ -63,7 +42,9 @@ class RunReader:
 
     def __init__(self, run: RunDirectory) -> None:
         self.run = run
+        self.notes = Notes(run)
         self._db = connect_readonly(run.database, MIGRATIONS)
+        prepare(self._db)
 
     def close(self) -> None:
         """Close the file."""
@@ -127,28 +108,31 @@ class RunReader:
 
     def samples(self, query: SampleQuery) -> Iterator[SampleRow]:
         """Samples that fit, in the order of jobs and docs."""
-        where, values = _conditions(query)
-        rows = self._db.execute(
-            f"""SELECT s.*, j.label, m.name AS model FROM samples s JOIN jobs j ON j.id = s.job_id
-                JOIN models m ON m.id = j.model_id WHERE {where} ORDER BY j.id, s.doc_id LIMIT ? OFFSET ?""",
-            (*values, -1 if query.limit is None else query.limit, query.offset),
-        )
-        return (_sample_row(row) for row in rows)
+        ids = chain.from_iterable(self.sample_ids(query))
+        end = None if query.limit is None else query.offset + query.limit
+        for sample_id in islice(ids, query.offset, end):
+            yield _sample_row(self._db.execute(_SAMPLE, (sample_id,)).fetchone())
+
+    def sample_ids(self, query: SampleQuery) -> Iterator[array[int]]:
+        """Ids of samples that fit, in the order of jobs and docs, whatever ``limit`` says.
+
+        They come in chunks as they are found, the first one at once. Of a rare kind of sample many chunks are empty:
+        between any two the caller can stop.
+        """
+        for part in parts(self._db, query, self._notes(query)):
+            yield from windows(self._db, part)
+
+    def sample_lines(self, ids: Sequence[int]) -> list[SampleLine]:
+        """What a list shows of these samples, in their order: for as many as are seen at once."""
+        return sample_lines(self._db, ids, self.notes.all())
 
     def count(self, query: SampleQuery) -> int:
         """How many samples fit, whatever ``limit`` says."""
-        where, values = _conditions(query)
-        statement = f"""SELECT count(*) FROM samples s JOIN jobs j ON j.id = s.job_id JOIN models m ON m.id = j.model_id
-                        WHERE {where}"""
-        return int(self._db.execute(statement, values).fetchone()[0])
+        return sum(count(self._db, part) for part in parts(self._db, query, self._notes(query)))
 
     def sample(self, sample_id: int) -> SampleDetail:
         """One sample with its requests, responses and scores."""
-        row = self._db.execute(
-            """SELECT s.*, j.label, m.name AS model FROM samples s JOIN jobs j ON j.id = s.job_id
-               JOIN models m ON m.id = j.model_id WHERE s.id = ?""",
-            (sample_id,),
-        ).fetchone()
+        row = self._db.execute(_SAMPLE, (sample_id,)).fetchone()
         requests = self._db.execute(
             """SELECT r.*, t.body, a.response, a.source FROM requests r LEFT JOIN texts t ON t.id = r.context_id
                LEFT JOIN responses a ON a.key = r.key WHERE r.sample_id = ? ORDER BY r.position, r.repeat""",
@@ -171,6 +155,9 @@ class RunReader:
         )
         return {row[0]: row[1] for row in rows}
 
+    def _notes(self, query: SampleQuery) -> Mapping[Place, Note]:
+        return self.notes.all() if any(term.key == "label" for term in query.terms) else {}
+
     def _scores(self, sample_id: int) -> list[ScoreRecord]:
         rows = self._db.execute("SELECT * FROM scores WHERE sample_id = ? ORDER BY rowid", (sample_id,))
         return [
@@ -184,33 +171,6 @@ class RunReader:
             )
             for r in rows
         ]
-
-
-def _conditions(query: SampleQuery) -> tuple[str, list[Any]]:
-    conditions, values = ["1"], []
-    if query.model is not None:
-        conditions.append("m.name = ?")
-        values.append(query.model)
-    if query.task is not None:
-        conditions.append("(j.label = ? OR j.task = ? OR j.alias = ?)")
-        values.extend([query.task] * 3)
-    if query.doc_id is not None:
-        conditions.append("s.doc_id = ?")
-        values.append(query.doc_id)  # type: ignore[arg-type]
-    if endings := [_ENDINGS[name] for name in query.outcomes if name in _ENDINGS]:
-        conditions.append(f"({' OR '.join(endings)})")
-    conditions.extend(_TRAITS[name] for name in query.outcomes if name in _TRAITS)
-    if query.search:
-        conditions.append(
-            """(instr(lower(s.doc), ?) OR s.id IN (
-                 SELECT r.sample_id FROM requests r LEFT JOIN texts t ON t.id = r.context_id
-                 LEFT JOIN responses a ON a.key = r.key
-                 WHERE instr(lower(t.body), ?) OR instr(lower(r.continuation), ?)
-                    OR instr(lower(json_extract(a.response, '$.text')), ?)
-                    OR instr(lower(json_extract(a.response, '$.reasoning')), ?)))"""
-        )
-        values.extend([query.search.lower()] * 5)
-    return " AND ".join(conditions), values
 
 
 def _job_view(row: sqlite3.Row) -> JobView:
