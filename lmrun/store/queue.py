@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, overload
 
 from lmrun.requests import Request, RequestKind
-from lmrun.store.rows import REQUEST_COLUMNS, json_value, request_of
+from lmrun.store.rows import REQUEST_COLUMNS, json_value, request_of, to_json
 
 _PAGE = 200
 """Requests read at a time."""
@@ -140,6 +140,29 @@ class Queue:
             longest=longest or 0,
             generations=[json_value(text) for text in {r["generation"] for r in rows if r["kind"] == "generate_until"}],
         )
+
+    def leave_out(self, jobs: Collection[int], wanted: Collection[int], after: int) -> dict[int, Left]:
+        """Remove what belongs to ``jobs`` behind a place and none of the ``wanted`` jobs needs; by job, how much it is.
+
+        What one of those needs stays, and still belongs to the job that was to ask it first.
+        """
+        condition = """job_id IN (SELECT value FROM json_each(:jobs)) AND place > :after AND NOT answered
+            AND NOT EXISTS (SELECT 1 FROM requests r JOIN samples s ON s.id = r.sample_id
+                            WHERE r.key = queue.key AND s.job_id IN (SELECT value FROM json_each(:wanted)))"""
+        values = {"jobs": to_json(list(jobs)), "wanted": to_json(list(wanted)), "after": after}
+        rows = self._db.execute(
+            f"SELECT job_id, kind, count(*), sum(cost) FROM queue WHERE {condition} GROUP BY job_id, kind", values
+        ).fetchall()
+        self._db.execute(f"DELETE FROM queue WHERE {condition}", values)
+        return {
+            job_id: Left(sum(row[2] for row in its_rows), {row[1]: row[3] for row in its_rows})
+            for job_id in {row[0] for row in rows}
+            if (its_rows := [row for row in rows if row[0] == job_id])
+        }
+
+    def holds(self, place: int) -> bool:
+        """Whether something is at this place."""
+        return self._db.execute("SELECT 1 FROM queue WHERE place = ?", (place,)).fetchone() is not None
 
     def unanswered(self) -> Iterator[tuple[int, Ticket, Request]]:
         """Everything that is left, page by page: answers may be written in between."""

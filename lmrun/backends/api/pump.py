@@ -51,7 +51,6 @@ class Pump:
     def __init__(self, wire: Wire, options: ApiOptions, sender: Sender, thread: LoopThread) -> None:
         self._wire, self._sender, self._thread = wire, sender, thread
         self._most_joined = options.batch_prompts
-        self._ahead = 2 * options.concurrency.max * options.batch_prompts
         # Belonging to the engine's thread.
         self._fed = 0
         self._yielded = 0.0
@@ -103,7 +102,8 @@ class Pump:
                 return
 
     def _room(self) -> int:
-        return self._ahead - (self._fed - self._settled)
+        ahead = 2 * self._sender.gate.limits.window.most * self._most_joined
+        return ahead - (self._fed - self._settled)
 
     def _fill(self, feed: Feed) -> bool:
         """Hand calls over while there is room, but not so long that answers would lie about. Says whether all went."""
@@ -259,6 +259,7 @@ class Pump:
     def _stop_sending(self) -> None:
         self._draining = True
         self._queue.clear()
+        self._sender.gate.hold(False)  # what is half done is finished
         for task in self._sender.resting & self._tasks:
             task.cancel()
         if not self._tasks:
