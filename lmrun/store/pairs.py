@@ -18,7 +18,7 @@ from lmrun.store.connect import attach_readonly, connect_readonly
 from lmrun.store.records import MetricRecord
 from lmrun.store.rows import metric_from_row
 from lmrun.store.runs import RunDirectory
-from lmrun.store.schema import MIGRATIONS
+from lmrun.store.schema import MIGRATIONS, OLDEST_READ
 
 Quadrant = Literal["all", "both", "a", "b", "none"]
 """All comparable samples; or those that both sides, only A, only B, or neither side got right."""
@@ -108,9 +108,9 @@ class PairReader:
 
     def __init__(self, a: Side, b: Side) -> None:
         """Raises StoreError where a run cannot be read, or has no such model."""
-        self._db = connect_readonly(a.run.database, MIGRATIONS)
+        self._db = connect_readonly(a.run.database, MIGRATIONS, OLDEST_READ)
         try:
-            attach_readonly(self._db, b.run.database, "other", MIGRATIONS)
+            attach_readonly(self._db, b.run.database, "other", MIGRATIONS, OLDEST_READ)
             self._jobs = _jobs(self._db, "main", a), _jobs(self._db, "other", b)
         except BaseException:
             self._db.close()

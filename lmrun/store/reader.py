@@ -11,7 +11,10 @@ from typing import Any
 
 from lmrun.store import overlaps
 from lmrun.store.browse import SampleLine, sample_lines
-from lmrun.store.connect import connect_readonly
+from lmrun.store.connect import BUSY_TIMEOUT_MS, connect_readonly
+from lmrun.store.counts import Counts, job_counts
+from lmrun.store.error_kinds import ErrorKind, error_kinds
+from lmrun.store.gauges import Point, gauge_series
 from lmrun.store.notes import Note, Notes, Place
 from lmrun.store.query import SampleQuery, count, parts, prepare, windows
 from lmrun.store.records import (
@@ -26,9 +29,9 @@ from lmrun.store.records import (
     Subset,
     Tokens,
 )
-from lmrun.store.rows import extraction_counts, metric_records, request_from_row, response_value
+from lmrun.store.rows import extraction_counts, json_value, metric_records, request_from_row, response_value
 from lmrun.store.runs import RunDirectory
-from lmrun.store.schema import MIGRATIONS
+from lmrun.store.schema import JOB_COUNTS, MIGRATIONS, OLDEST_READ
 from lmrun.store.usage import tokens_by_model, unanswered
 
 __all__ = ["RunReader", "SampleQuery"]
@@ -40,10 +43,14 @@ _SAMPLE = """SELECT s.*, j.label, m.name AS model FROM samples s JOIN jobs j ON 
 class RunReader:
     """An open run, for reading."""
 
-    def __init__(self, run: RunDirectory) -> None:
+    def __init__(self, run: RunDirectory, *, patience_ms: int = BUSY_TIMEOUT_MS) -> None:
+        """``patience_ms`` is how long a question waits while somebody writes who must not be read beside."""
         self.run = run
         self.notes = Notes(run)
-        self._db = connect_readonly(run.database, MIGRATIONS)
+        self._db = connect_readonly(run.database, MIGRATIONS, OLDEST_READ)
+        if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'job_counts'").fetchone():
+            self._db.execute(JOB_COUNTS.replace("TABLE", "TEMP TABLE"))  # a run of an earlier version
+        self._db.execute(f"PRAGMA busy_timeout={patience_ms}")
         prepare(self._db)
 
     def close(self) -> None:
@@ -67,21 +74,27 @@ class RunReader:
         """How many distinct requests have no answer yet."""
         return unanswered(self._db)
 
+    def version(self) -> int:
+        """Another number whenever somebody else has written to the run."""
+        return int(self._db.execute("PRAGMA data_version").fetchone()[0])
+
+    def states(self) -> tuple[tuple[int, str], ...]:
+        """(id, status) of all jobs."""
+        return tuple((row[0], row[1]) for row in self._db.execute("SELECT id, status FROM jobs ORDER BY id"))
+
+    def unanswered_of(self, job_id: int) -> int:
+        """How many distinct requests of a job have no answer yet."""
+        statement = """SELECT count(DISTINCT r.key) FROM samples s JOIN requests r ON r.sample_id = s.id
+                       WHERE s.job_id = ? AND r.key NOT IN (SELECT key FROM responses)"""
+        return int(self._db.execute(statement, (job_id,)).fetchone()[0])
+
     def jobs(self) -> list[JobView]:
         """Jobs in the order of the plan, with their counts."""
         rows = self._db.execute(
-            """SELECT j.*, m.name AS model,
-                 (SELECT count(*) FROM samples s WHERE s.job_id = j.id AND s.status = 'scored') AS n_scored,
-                 (SELECT count(*) FROM samples s WHERE s.job_id = j.id AND s.status = 'error') AS n_errors,
-                 (SELECT count(*) FROM samples s WHERE s.job_id = j.id AND s.status = 'skipped') AS n_skipped,
-                 (SELECT count(*) FROM samples s WHERE s.job_id = j.id AND s.truncated) AS n_truncated,
-                 (SELECT count(*) FROM samples s WHERE s.job_id = j.id AND s.refused) AS n_refused,
-                 (SELECT count(*) FROM samples s WHERE s.job_id = j.id AND s.dropped > 0) AS n_dropped,
-                 (SELECT count(*) FROM responses a WHERE a.job_id = j.id) AS requests,
-                 (SELECT count(*) FROM responses a WHERE a.job_id = j.id AND a.source = 'cache') AS cache_hits
-               FROM jobs j JOIN models m ON m.id = j.model_id ORDER BY j.id"""
-        )
-        return [_job_view(row) for row in rows]
+            "SELECT j.*, m.name AS model FROM jobs j JOIN models m ON m.id = j.model_id ORDER BY j.id"
+        ).fetchall()
+        counts = job_counts(self._db)
+        return [_job_view(row, counts[row["id"]]) for row in rows]
 
     def extractions(self, job_id: int) -> dict[str, dict[str, int]]:
         """By filter that extracts: how many samples have which status (``matched``, ``no_match``, ``ambiguous``)."""
@@ -158,6 +171,14 @@ class RunReader:
     def _notes(self, query: SampleQuery) -> Mapping[Place, Note]:
         return self.notes.all() if any(term.key == "label" for term in query.terms) else {}
 
+    def error_kinds(self) -> list[ErrorKind]:
+        """What went wrong, also with whole jobs and models, each kind with an example."""
+        return error_kinds(self._db)
+
+    def gauge_series(self, points: int) -> Mapping[str, Sequence[Point]]:
+        """Measurements over the time of the run, by name, thinned out to so many points."""
+        return gauge_series(self._db, points)
+
     def _scores(self, sample_id: int) -> list[ScoreRecord]:
         rows = self._db.execute("SELECT * FROM scores WHERE sample_id = ? ORDER BY rowid", (sample_id,))
         return [
@@ -173,21 +194,20 @@ class RunReader:
         ]
 
 
-def _job_view(row: sqlite3.Row) -> JobView:
+def _job_view(row: sqlite3.Row, counts: Counts) -> JobView:
     plain = (
         *("id", "model", "label", "task", "alias", "num_fewshot", "output_type", "status", "n_docs_total", "n_docs"),
-        *("n_scored", "n_errors", "n_skipped", "n_truncated", "n_refused", "n_dropped"),
-        *("requests", "cache_hits"),
         *("task_hash", "prompt_hash"),
     )
     return JobView(
         **{name: row[name] for name in plain},
-        version=json.loads(row["version"]),
+        **counts._asdict(),
+        version=json_value(row["version"]),
         error=json.loads(row["error"]) if row["error"] else None,
-        datasets=json.loads(row["datasets"]),
-        setting=json.loads(row["setting"]),
-        config=json.loads(row["config"]),
-        scoring=json.loads(row["scoring"]),
+        datasets=json_value(row["datasets"]),
+        setting=json_value(row["setting"]),
+        config=json_value(row["config"]),
+        scoring=json_value(row["scoring"]),
     )
 
 
