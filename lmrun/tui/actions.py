@@ -76,9 +76,11 @@ PAGES: Mapping[str, tuple[Action, ...]] = MappingProxyType(
             Action("filter", "slash", "filter", "Show only some runs", shown=True),
             Action("mark", "space", "mark", "Mark this run to compare it", shown=True),
             Action("compare", "d", "compare", "Compare the two marked runs", shown=True),
-            Action("resume", "R", "resume", "Start an engine that goes on with this run"),
+            Action("resume", "R", "resume", "Start an engine that goes on with this run", shown=True),
             Action("delete", "D", "delete", "Delete this run from the disk"),
-            Action("sort", "s", "sort", "Order runs by another column"),
+            Action("sort", "s", "sort", "Order runs by another column", shown=True),
+            Action("scroll_down", "ctrl+e", "scroll", "Scroll the detail of the run down"),
+            Action("scroll_up", "ctrl+y", "scroll back", "Scroll the detail of the run up"),
         ),
         "samples": (
             Action("filter", "slash", "filter", "Filter or search: words, wrong, task:mmlu*, model:…", shown=True),

@@ -68,9 +68,8 @@ class RunLine:
 
     def seconds(self, now: float) -> float | None:
         """How long it took, or has been going on; of one that died nobody knows."""
-        if self.summary is None or self.summary.created is None or self.state == "dead":
-            return None
-        return (now if self.live else self.summary.finished or self.summary.created) - self.summary.created
+        end = now if self.live else self.summary.finished if self.summary else None
+        return None if not self.summary or not self.summary.created or not end else end - self.summary.created
 
 
 class RunList:

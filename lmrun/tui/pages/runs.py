@@ -44,9 +44,9 @@ class RunsPage(Page):
       scrollbar-size-vertical: 1; }
     RunsPage.-short #detail { height: 7; }
     RunsPage.-wide #both { layout: horizontal; }
-    RunsPage.-wide RunTable { width: 3fr; }
-    RunsPage.-wide #detail { width: 2fr; height: 1fr; }
-    RunsPage #detail Static { height: auto; }
+    RunsPage.-wide RunTable { width: 111; }
+    RunsPage.-wide #detail { width: 1fr; height: 1fr; }
+    RunsPage #detail Static { height: auto; text-wrap: nowrap; text-overflow: ellipsis; }
     RunsPage #none { height: 1fr; content-align: center middle; color: $text-muted; display: none; }
     RunsPage.-empty #none { display: block; }
     RunsPage.-empty #both { display: none; }
@@ -168,6 +168,14 @@ class RunsPage(Page):
         orders = list(ORDERS)
         self._order = orders[(orders.index(self._order) + 1) % len(orders)]
         self._show()
+
+    def action_scroll_down(self) -> None:
+        """Further down in the detail."""
+        self.query_one("#detail").scroll_relative(y=3, animate=False)
+
+    def action_scroll_up(self) -> None:
+        """Back up."""
+        self.query_one("#detail").scroll_relative(y=-3, animate=False)
 
     # -- runs ----------------------------------------------------------------------------------------------------------
 

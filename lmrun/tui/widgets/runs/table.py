@@ -20,14 +20,14 @@ def _columns(order: str) -> list[Column]:
         Column("", 1),
         Column("started", 11),
         Column("name", 0),
-        Column("models", 20, least=110),
-        Column("first score", 28, least=100),
+        Column("models", 18, least=110),
+        Column("first score", 18),
         Column("tasks", 5, right=True),
-        Column("n", 7, right=True),
-        Column("cost", 7, right=True, least=90),
-        Column("errors", 6, right=True),
+        Column("n", 7, right=True, least=90),
+        Column("cost", 7, right=True, least=100),
+        Column("errors", 7, right=True),
         Column("time", 7, right=True),
-        Column("status", 11),
+        Column("status", 11, least=130),
     ]
     titles = {column.title: f"{column.title}▾" for column in columns if column.title == order}
     return [
@@ -73,11 +73,11 @@ def _row(line: RunLine, *, marked: bool, now: float) -> Row:
     ]
     status = Cell(line.status, _STYLES.get(line.mark, ""))
     if summary is None:
-        return [*start, *[Cell("")] * 7, status]
+        return [*start, Cell(""), Cell("broken", "bad"), *[Cell("")] * 5, status]
     return [
         *start,
         Cell(one_line(", ".join(summary.models)), "dim"),
-        Cell(one_line(summary.headline)),
+        Cell(_score(summary.headline)),
         Cell(f"{summary.jobs}"),
         Cell(brief(summary.samples)),
         Cell("" if not summary.usd else dollars(summary.usd)),
@@ -85,3 +85,8 @@ def _row(line: RunLine, *, marked: bool, now: float) -> Row:
         Cell("" if seconds is None else duration(seconds)),
         status,
     ]
+
+
+def _score(headline: str) -> str:
+    """Metric and value of ``arc_easy acc 0.5200 ± 0.0502``; which task it is of, the detail says."""
+    return one_line(" ".join(headline.partition(" ± ")[0].split()[-2:]))
