@@ -13,13 +13,12 @@ from typing import Any
 from lmrun.engine.listing import RunSummary, run_summary
 from lmrun.errors import LmrunError
 from lmrun.store.runs import RunDirectory, run_folders
-from lmrun.tui.alive import last_write
 from lmrun.tui.filters import Filter, Keys
 from lmrun.tui.state import LIVE, MARKS, RunState
 
 STATES = (*MARKS, "broken")
 KEYS: Keys = MappingProxyType({"name": (), "model": (), "status": STATES, "score": ()})
-"""What a filter can ask of a run."""
+"""What a filter can ask of a run; other words occur in any of this, or in its id."""
 
 _ENDED: dict[str, RunState] = {"complete": "complete", "incomplete": "incomplete", "interrupted": "interrupted"}
 
@@ -77,18 +76,33 @@ class RunList:
 
     def __init__(self, runs_dir: Path) -> None:
         self._runs_dir = runs_dir
-        self._known: dict[Path, tuple[float, RunLine]] = {}
+        self._known: dict[Path, tuple[_Stamp, RunLine]] = {}
 
     def read(self) -> list[RunLine]:
         """Newest first. Takes a while the first time."""
         known, self._known = self._known, {}
         for run in run_folders(self._runs_dir):
-            written = last_write(run)
-            before = known.get(run.path)
+            stamp, before = _stamp(run), known.get(run.path)
             # Whether the engine of one that goes on is there, no file tells.
-            same = before and before[0] == written and not before[1].live
-            self._known[run.path] = before if before and same else (written, _line(run))
+            same = before and before[0] == stamp and not before[1].live
+            self._known[run.path] = before if before and same else (stamp, _line(run))
         return [line for _, line in self._known.values()]
+
+
+_Stamp = tuple[tuple[int, int], ...]
+
+
+def _stamp(run: RunDirectory) -> _Stamp:
+    """Changes whenever something is written. Reading makes an empty log, which counts for nothing."""
+    found = []
+    for path in (run.database, run.database.with_name("run.db-wal")):
+        try:
+            about = path.stat()
+        except OSError:
+            continue
+        if about.st_size:
+            found.append((about.st_mtime_ns, about.st_size))
+    return tuple(found)
 
 
 def _line(run: RunDirectory) -> RunLine:
@@ -117,19 +131,29 @@ ORDERS: Mapping[str, Callable[[RunLine], Any] | None] = MappingProxyType(
 """By the title of a column, what is most first; the newest first where nothing else is said."""
 
 
-def fields(line: RunLine) -> Mapping[str, str]:
-    """What a filter sees of a run."""
+def _fits(line: RunLine, wanted: Filter) -> bool:
+    """What is asked for holds of some model of the run; what is excluded, of none."""
     summary = line.summary
-    return {
-        "name": f"{line.name} {line.run.id}",
-        "model": " ".join(summary.models) if summary else "",
-        "status": line.status,
-        "score": summary.headline if summary else "",
-    }
+    models = list(summary.models) if summary else []
+    rows = [
+        {
+            "name": line.name,
+            "id": line.run.id,
+            "model": model,
+            "models": " ".join(models),
+            "status": line.status,
+            "score": summary.headline if summary else "",
+        }
+        for model in models or [""]
+    ]
+    asked, excluded = (
+        Filter([c for c in wanted.conditions if c.negated == negated], KEYS) for negated in (False, True)
+    )
+    return any(map(asked.matches, rows)) and all(map(excluded.matches, rows))
 
 
 def listed(lines: Sequence[RunLine], wanted: Filter, order: str) -> list[RunLine]:
     """Those that fit, in an order."""
-    found = [line for line in lines if wanted.matches(fields(line))] if wanted else list(lines)
+    found = [line for line in lines if _fits(line, wanted)] if wanted else list(lines)
     key = ORDERS[order]
     return found if key is None else sorted(found, key=key)
