@@ -182,7 +182,7 @@ class PairReader:
     def _metrics(self, a: sqlite3.Row, b: sqlite3.Row, *, whole: bool) -> list[MetricPair]:
         """``whole``: all docs of both sides are pairs, so that what the runs say holds for the pairs."""
         theirs = {(m.metric, m.filter): m for m in _metric_records(self._db, "other", b["id"])}
-        means = {m["name"] for m in json.loads(a["scoring"])["metrics"] if m["aggregation"] == "mean"}
+        means = _means_of(json.loads(a["scoring"]))
         found = []
         for mine in _metric_records(self._db, "main", a["id"]):
             if (other := theirs.get((mine.metric, mine.filter))) is None:
@@ -218,6 +218,12 @@ def _jobs(db: sqlite3.Connection, schema: str, side: Side) -> dict[str, sqlite3.
         (side.model,),
     )
     return {row["label"]: row for row in rows}
+
+
+def _means_of(scoring: Mapping[str, Any]) -> set[str]:
+    """Metrics of a job that are the mean of their docs."""
+    metrics = [metric for metric in scoring.get("metrics", ()) if isinstance(metric, dict)]
+    return {metric["name"] for metric in metrics if metric.get("aggregation") == "mean"}
 
 
 def _docs(db: sqlite3.Connection, schema: str, job: sqlite3.Row | None) -> int | None:

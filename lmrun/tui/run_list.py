@@ -76,23 +76,24 @@ class RunList:
 
     def __init__(self, runs_dir: Path) -> None:
         self._runs_dir = runs_dir
-        self._known: dict[Path, tuple[_Stamp, RunLine]] = {}
+        self._known: dict[Path, tuple[Stamp, RunLine]] = {}
 
     def read(self) -> list[RunLine]:
         """Newest first. Takes a while the first time."""
         known, self._known = self._known, {}
         for run in run_folders(self._runs_dir):
-            stamp, before = _stamp(run), known.get(run.path)
+            written, before = stamp(run), known.get(run.path)
             # Whether the engine of one that goes on is there, no file tells.
-            same = before and before[0] == stamp and not before[1].live
-            self._known[run.path] = before if before and same else (stamp, _line(run))
+            same = before and before[0] == written and not before[1].live
+            self._known[run.path] = before if before and same else (written, _line(run))
         return [line for _, line in self._known.values()]
 
 
-_Stamp = tuple[tuple[int, int], ...]
+Stamp = tuple[tuple[int, int], ...]
+"""Of the files of a run: when they were written, and how large they are."""
 
 
-def _stamp(run: RunDirectory) -> _Stamp:
+def stamp(run: RunDirectory) -> Stamp:
     """Changes whenever something is written. Reading makes an empty log, which counts for nothing."""
     found = []
     for path in (run.database, run.database.with_name("run.db-wal")):

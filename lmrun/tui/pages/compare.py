@@ -16,8 +16,9 @@ from lmrun.errors import LmrunError
 from lmrun.store.pairs import Quadrant, Side, TaskPair
 from lmrun.store.reader import RunReader
 from lmrun.store.runs import RunDirectory, all_runs
-from lmrun.tui.filters import parse_filter
+from lmrun.tui.filters import Keys, parse_filter
 from lmrun.tui.pages.base import Page
+from lmrun.tui.run_list import Stamp, stamp
 from lmrun.tui.state import RunView
 from lmrun.tui.text import one_line
 from lmrun.tui.widgets.compare.choose import Candidate, ChooseSides
@@ -30,6 +31,7 @@ from lmrun.tui.widgets.virtual import VirtualTable
 _QUADRANTS: Mapping[Quadrant, str] = MappingProxyType(
     {"all": "all", "both": "both right", "a": "only A right", "b": "only B right", "none": "none right"}
 )
+_KEYS: Keys = MappingProxyType({"task": ()})
 _NOTHING = """Nothing to compare yet.
 
 Press c to choose two sides, each a model of a run;
@@ -57,6 +59,8 @@ class ComparePage(Page):
         """The open run whose models were taken as sides without being asked for."""
         self._opened: TaskPair | None = None
         self._quadrant: Quadrant = "all"
+        self._stamps: list[Stamp] = []
+        """Of both runs, when their tasks were read."""
         self._stacked = False
 
     def body(self) -> ComposeResult:
@@ -66,7 +70,7 @@ class ComparePage(Page):
             yield Static(_NOTHING, id="nothing", markup=False)
             with Vertical(id="tasks-level"):
                 yield TaskList()
-                yield FilterBar(parse_filter, "part of a task's name, or task:mmlu*")
+                yield FilterBar(lambda text: parse_filter(text, _KEYS), "part of a task's name, or task:mmlu*")
             with Vertical(id="samples-level"):
                 yield PairList()
 
@@ -94,8 +98,18 @@ class ComparePage(Page):
         if self._sides:
             self._begin()
 
+    def on_screen_resume(self) -> None:
+        """The page is shown (again); runs that go on may have more to show than before."""
+        super().on_screen_resume()
+        if self._sides and self._opened is None and self._stamps != self._stamps_now():
+            self._begin()
+
+    def _stamps_now(self) -> list[Stamp]:
+        return [stamp(side.run) for side in self._sides or ()]
+
     def _begin(self) -> None:
         assert self._sides
+        self._stamps = self._stamps_now()
         self._opened = None
         self.query_one(TaskList).open(self._sides)
         self._level("tasks")
@@ -142,9 +156,9 @@ class ComparePage(Page):
 
     def on_filter_bar_changed(self, event: FilterBar.Changed) -> None:
         """Fewer tasks, or more."""
-        wanted = parse_filter(event.text)
-        count = self._task_list.filter(lambda task: wanted.matches({"task": task.label}))
-        event.bar.say(f"{count} tasks" if event.text else "")
+        wanted = parse_filter(event.text, _KEYS)
+        count, total = self._task_list.filter(lambda task: wanted.matches({"task": task.label}))
+        event.bar.say(f"{count} of {total} tasks" if wanted else "")
 
     def on_pair_list_counted(self, event: PairList.Counted) -> None:
         """How many samples are listed."""

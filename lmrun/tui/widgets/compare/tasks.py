@@ -73,11 +73,11 @@ class TaskList(Vertical):
         self._list()
         self.run_worker(lambda: self._read(sides), group="tasks", exclusive=True, thread=True)
 
-    def filter(self, fits: Callable[[TaskPair], bool]) -> int:
-        """Show only these tasks; how many there are."""
+    def filter(self, fits: Callable[[TaskPair], bool]) -> tuple[int, int]:
+        """Show only these tasks; how many there are, and of how many."""
         self._fits = fits
         self._list()
-        return len(self._listed)
+        return len(self._listed), len(self._all)
 
     def _read(self, sides: tuple[Side, Side]) -> None:
         worker = get_current_worker()
