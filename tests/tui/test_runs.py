@@ -268,7 +268,7 @@ def test_a_run_is_deleted_once_its_id_is_typed(runs: dict[str, RunDirectory]) ->
         await ask_to_delete(pilot, "half", runs["half"].id)
         await wait_until(pilot, lambda: "is deleted" in said(pilot), "words")
         assert not runs["half"].path.exists()
-        assert names(pilot) == [name for name in ORDER if name != "half"]
+        await wait_until(pilot, lambda: names(pilot) == [name for name in ORDER if name != "half"], "a shorter list")
         assert sorted(p.name for p in runs["m"].path.parent.iterdir() if p.is_dir()) == sorted(
             run.id for name, run in runs.items() if name != "half"
         )

@@ -17,6 +17,7 @@ from textual.worker import Worker, WorkerState
 from lmrun.engine.remove import remove_run
 from lmrun.errors import LmrunError
 from lmrun.store.pairs import Side
+from lmrun.store.runs import RunDirectory
 from lmrun.tui.filters import Filter, parse_filter
 from lmrun.tui.pages.base import Page
 from lmrun.tui.pages.compare import ComparePage
@@ -58,6 +59,13 @@ class RunsPage(Page):
         def __init__(self, line: RunLine, content: Content) -> None:
             super().__init__()
             self.line, self.content = line, content
+
+    class Removed(Message):
+        """A run is deleted, or why not."""
+
+        def __init__(self, run: RunDirectory, problem: str = "") -> None:
+            super().__init__()
+            self.run, self.problem = run, problem
 
     def __init__(self) -> None:
         super().__init__()
@@ -258,16 +266,27 @@ class RunsPage(Page):
     def _delete(self, line: RunLine, sure: bool | None) -> None:
         if not sure:
             return
+        opened = self.lmrun.run_directory
+        if opened and opened.path.resolve() == line.run.path.resolve():
+            self.lmrun.open_run(None)  # nobody looks at it while it goes
+        self.run_worker(partial(self._remove, line.run, self.lmrun.runs_dir), thread=True)
+
+    def _remove(self, run: RunDirectory, runs_dir: Path) -> None:
         try:
-            remove_run(line.run, self.lmrun.runs_dir)
+            remove_run(run, runs_dir)
         except LmrunError as error:
-            self._say(str(error))
+            self.post_message(self.Removed(run, str(error)))
+        else:
+            self.post_message(self.Removed(run))
+
+    def on_runs_page_removed(self, event: Removed) -> None:
+        """Say what became of it."""
+        if event.problem:
+            self._say(event.problem)
             return
-        if self.lmrun.run_directory and self.lmrun.run_directory.path.resolve() == line.run.path.resolve():
-            self.lmrun.open_run(None)
-        self._lines = [other for other in self._lines if other.run != line.run]
+        self._lines = [line for line in self._lines if line.run != event.run]
         self._show()
-        self.notify(f"{line.run.id} is deleted", markup=False)
+        self.notify(f"{event.run.id} is deleted", markup=False)
 
 
 def _sides(lines: list[RunLine]) -> tuple[Side, Side] | None:
