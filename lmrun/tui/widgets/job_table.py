@@ -141,5 +141,8 @@ class JobTable(VirtualTable, inherit_bindings=False):
         if self._moved and at is not None:
             same = [place for place, job in enumerate(self.jobs) if (job.model, job.label) == (at.model, at.label)]
             place = same[0] if same else self.cursor
-        self.move_to(place)
+        if place != self.cursor:
+            self.move_to(place)
+            if not self._moved:  # with some of what comes next
+                self.scroll_to(y=max(0, place - self._height() // 2), animate=False, force=True)
         self._put = self.cursor
