@@ -43,7 +43,7 @@ class DevicesStrip(Strip):
     def line(self, view: RunView, width: int) -> Content:
         """GPUs behind each other, or the engine's process."""
         groups = [_short(device) for device in view.devices] or [
-            [Piece(f"{piece.text} ", piece.style) for piece in row if piece.text] for row in _process(view)
+            [Piece(f"{name.text} ", name.style), amount] for _, name, amount in _process(view)
         ]
         return flow(list(enumerate(groups)), width, " · ")
 

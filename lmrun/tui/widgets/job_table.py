@@ -58,7 +58,7 @@ def cells(job: JobLine) -> Row:
     """A job in cells."""
     ended = job.state in ENDED
     # A server gets the requests of all jobs at once: those whose turn has not come wait as others do.
-    untouched = job.state == "answering" and not job.done
+    untouched = job.state in ("answering", "looking up") and not job.done
     mark, style = ("·", "dim") if untouched else MARKS.get(job.state, ("·", "dim"))
     quiet = "" if ended or (job.state in MARKS and not untouched) else "dim"
     done = progress(job)
