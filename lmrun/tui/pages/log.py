@@ -15,7 +15,7 @@ from textual.containers import VerticalScroll
 from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
-from lmrun.tui.filters import parse_filter
+from lmrun.tui.filters import Keys, parse_filter
 from lmrun.tui.logs import LEVELS, ErrorKind, Log, LogLine, LogTail, details, kinds
 from lmrun.tui.pages.base import Page
 from lmrun.tui.state import RunView
@@ -26,6 +26,9 @@ from lmrun.tui.widgets.virtual import Cell, Column, Row, VirtualTable
 MARKS = {"debug": " ", "info": "·", "warning": "!", "error": "✗"}
 _STYLES = {"debug": "dim", "info": "", "warning": "warn", "error": "bad"}
 _LEAST = {"debug": "all lines", "info": "no details", "warning": "warnings and errors", "error": "errors only"}
+FILTER_KEYS: Keys = {"level": LEVELS, **dict.fromkeys(("event", "model", "job", "kind", "class", "status"), ())}
+"""Fields of a line that a filter can ask for; words are looked for in all."""
+
 _LINES = (Column("time", 9), Column("", 1), Column("level", 7, least=90), Column("event", 18), Column("", 0))
 _KINDS = (
     Column("lines", 7, right=True),
@@ -48,13 +51,13 @@ class Wanted:
 
     def of(self, log: Log) -> list[LogLine]:
         """Those of a log."""
-        least, wanted = LEVELS.index(self.level), parse_filter(self.text)
+        least, wanted = LEVELS.index(self.level), parse_filter(self.text, FILTER_KEYS)
         return [
             line
             for line in log.lines
             if LEVELS.index(line.level) >= least
             and (self.kind is None or (line.bad and line.kind == self.kind))
-            and (not self.text or wanted.matches(line.told))
+            and (not wanted or wanted.matches(line.told))
         ]
 
 
@@ -108,7 +111,7 @@ class LogPage(Page):
         yield VirtualTable(_LINES, self._rows, id="lines")
         with VerticalScroll(id="details"):
             yield Static(id="line", markup=False)
-        yield FilterBar(parse_filter, "words, level:error, event:…, model:…")
+        yield FilterBar(partial(parse_filter, keys=FILTER_KEYS), 'words, level:error, event:"…", model:…, !job:…')
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
