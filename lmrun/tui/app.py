@@ -183,8 +183,7 @@ class LmrunApp(App[None]):
             self.push_screen(Notice(f"{manifest.name} cannot run", error.in_full()))
             return
         if unfinished and not self.options.fresh:
-            seen = await asyncio.to_thread(RunWatch(unfinished).look)
-            if seen.state in LIVE:
+            if await asyncio.to_thread(_is_live, unfinished):
                 self.open_run(unfinished)
                 self.go("dashboard")
                 return
@@ -307,11 +306,11 @@ class LmrunApp(App[None]):
             if not reply.ok:
                 self.say(reply.words, severity="error")
                 return
-        self.leave("stops; resume it")
+        self.leave("stops; resume it with: lmrun retry")
 
-    def leave(self, how: str = "goes on; watch it again") -> None:
+    def leave(self, how: str = "goes on; watch it again with: lmrun tui") -> None:
         """Leave at once, whatever goes on: runs are not touched."""
-        lines = [f"{run.path} {how} with: lmrun tui {run.path}\n" for run in self._live_runs()]
+        lines = [f"{run.path} {how} {run.path}\n" for run in self._live_runs()]
         self.farewell = "".join(lines)
         self.exit()
 
@@ -321,6 +320,14 @@ class LmrunApp(App[None]):
         for name in ("SIGTERM", "SIGHUP"):
             if hasattr(signal, name):
                 loop.add_signal_handler(getattr(signal, name), self.leave)
+
+
+def _is_live(run: RunDirectory) -> bool:
+    watch = RunWatch(run)
+    try:
+        return watch.look().state in LIVE
+    finally:
+        watch.close()
 
 
 def _send(run: RunDirectory, name: str, arguments: Mapping[str, str]) -> Reply:
