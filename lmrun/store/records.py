@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from lmrun.requests import Request, Response
+from lmrun.store.notes import Note
 
 JobStatus = Literal["pending", "rendered", "looked_up", "answered", "scored", "failed"]
 Subset = Literal["clean", "dirty"]
@@ -234,6 +235,19 @@ class SampleRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a run."""
+
+    id: int
+    time: float
+    """Unix seconds."""
+    level: str
+    """info, warning, error."""
+    event: str
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Exchange:
     """One request of a sample with its response, as stored."""
 
@@ -255,3 +269,5 @@ class SampleDetail:
     choices: Sequence[str] | None
     exchanges: Sequence[Exchange]
     scores: Sequence[ScoreRecord]
+    note: Note | None = None
+    """What somebody has to say of it."""
