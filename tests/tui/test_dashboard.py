@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from textual.widgets import Input
 from lmrun.engine.progress import Device, ModelProgress
 from lmrun.store.reader import SampleQuery
 from lmrun.store.runs import RunDirectory
+from lmrun.store.writer import RunStore
 from lmrun.tui.actions import PAGES
 from lmrun.tui.app import LmrunApp
 from lmrun.tui.pages.errors import ErrorsScreen
@@ -91,9 +93,10 @@ class Shown:
 
 
 @pytest.fixture
-def shown(finished: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shown]:
+def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shown:
     """An app that sees what the test wants it to see, and tells what it would do."""
-    shown = Shown(finished)
+    shown = Shown(RunDirectory(tmp_path / "20260101-000000-sweep-0000"))
+    RunStore(shown.run).close()
 
     class Watch:
         def __init__(self, _run: RunDirectory) -> None: ...
@@ -107,7 +110,7 @@ def shown(finished: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> Iterator[S
     monkeypatch.setattr(LmrunApp, "command", lambda _, name, **more: shown.recorded.append((name, more)))
     monkeypatch.setattr(LmrunApp, "resume", lambda _, run: shown.recorded.append(("engine", {"run": run.id})))
     monkeypatch.setattr(LmrunApp, "samples", lambda _, query: shown.queries.append(query))
-    yield shown
+    return shown
 
 
 def table(pilot: Pilot[None]) -> JobTable:
@@ -130,13 +133,13 @@ def has(pilot: Pilot[None], words: str) -> Callable[[], bool]:
 # -- layouts -----------------------------------------------------------------------------------------------------------
 
 NARROW = (
-    *("sweep", "● running", "qwen3-8b", "18.2k tok/s", "↓ 429", "45%", "900/2,000", "ETA 10m00s", "engine CPU 180%"),
+    *("sweep", "● running", "qwen3-8b", "18.2k tok/s", "↓ 429", "45%", "900/2,000", "ETA 10m00s", "CPU 180%"),
     *("memory 3.5 GB", "answering · batch 7", "56.1 [55.1, 57.1]", "✓ mmlu", "✗ gsm8k", "▸ hellaswag", "drop 3-shot"),
 )
 MIDDLE = (
     *("models", "totals", "devices", "vllm · Qwen/Qw", "212/256 in flight", "38/60 in flight", "↓ 429", "$3.12"),
     *("errors 2", "cache 10.0%", "53.7 req/s", "100/400", "812", "1m35s", "49.0 [48.0, 50.0]", "1 Dash", "6 Log"),
-    *("p pause", "⏎ samples", "▁", "█"),
+    *("p pause", "⏎ samples", "▃▅▇", "█"),
 )
 WIDE = ("14 retries", "900.0k tokens", "vllm · Qwen/Qwen3-8B", "remarks", "no such split", "acc", "10.0%", "hits")
 
@@ -352,8 +355,9 @@ def test_a_wrong_filter_is_said_to_be_wrong(shown: Shown) -> None:
     async def steps(pilot: Pilot[None]) -> None:
         await pilot.press("slash", *"takes:mmlu")
         await wait_until(pilot, has(pilot, "there is no key 'takes'"))
-        assert len(labels(pilot)) == 5
         assert isinstance(pilot.app.focused, Input)
+        await pilot.press("escape")
+        await wait_until(pilot, lambda: len(labels(pilot)) == 5)
 
     drive(app_for(shown.run), steps, (80, 24))
 
