@@ -54,7 +54,7 @@ class Terminal:
         return done.stdout
 
     def screen(self) -> str:
-        return self._tmux("capture-pane", "-p", "-t", ":0")
+        return self._tmux("capture-pane", "-p", "-S", "-50", "-t", ":0")
 
     def shows(self, text: str) -> None:
         until(lambda: text in self.screen(), self.screen)
