@@ -182,11 +182,10 @@ class LmrunApp(App[None]):
         except LmrunError as error:
             self.push_screen(Notice(f"{manifest.name} cannot run", error.in_full()))
             return
-        if unfinished and not self.options.fresh:
-            if await asyncio.to_thread(_is_live, unfinished):
-                self.open_run(unfinished)
-                self.go("dashboard")
-                return
+        if unfinished and not self.options.fresh and await asyncio.to_thread(_is_live, unfinished):
+            self.open_run(unfinished)
+            self.go("dashboard")
+            return
         self._begin(partial(start_batch, manifest, self.options, runs_dir))
 
     def resume(self, run: RunDirectory) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
+from lmrun.engine.control.client import ControlClient
 from lmrun.store.reader import RunReader
 from lmrun.store.runs import RunDirectory, all_runs
 from tests.tui.conftest import World
@@ -164,15 +165,28 @@ def test_the_death_of_the_engine_is_shown_and_its_run_resumed(place: Place) -> N
 
 
 def test_two_viewers_steer_one_run(place: Place) -> None:
-    first = place.start(streaming=True, in_flight=2)
+    first = place.start(streaming=True, in_flight=4, latency_ms=1000)
     second = place.open("latest")
     second.shows("● running")
     second.press("p")
     first.shows("‖ paused")
     second.shows("‖ paused")
+    client = ControlClient(place.run())
+    try:
+        before = limit(client)
+        first.press("+")
+        until(lambda: limit(client) > before, first.screen)
+    finally:
+        client.close()
     first.press("p")
     second.shows("● running")
     second.press("S")
     first.shows("■ interrupted")
     second.shows("■ interrupted")
     assert place.status() == "interrupted"
+
+
+def limit(client: ControlClient) -> int:
+    snapshot = client.snapshot()
+    assert snapshot
+    return snapshot.models[0].limit or 0
