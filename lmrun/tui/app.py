@@ -187,11 +187,10 @@ class LmrunApp(App[None]):
         except LmrunError as error:
             self.push_screen(Notice(f"{manifest.name} cannot run", error.in_full()))
             return
-        if unfinished and not self.options.fresh:
-            if await asyncio.to_thread(_is_live, unfinished):
-                self.open_run(unfinished)
-                self.go("dashboard")
-                return
+        if unfinished and not self.options.fresh and await asyncio.to_thread(_is_live, unfinished):
+            self.open_run(unfinished)
+            self.go("dashboard")
+            return
         self._begin(partial(start_batch, manifest, self.options, runs_dir))
 
     def resume(self, run: RunDirectory) -> None:
@@ -291,11 +290,12 @@ class LmrunApp(App[None]):
         self.action_leave()
 
     def _live_runs(self) -> list[RunDirectory]:
-        """The run on the screen, if an engine works on it, and those whose engine was started here."""
-        shown = [self.run_directory] if self.run_directory and self.view and self.view.state in LIVE else []
-        ours = [engine.run for engine in self._engines if engine.run and engine.exit_code is None]
-        starting = self._starting is not None
-        return list(dict.fromkeys([*([] if starting else shown), *ours]))
+        """The run on the screen, if an engine works on it, and others whose engine was started here."""
+        shown = self.run_directory
+        live = [shown] if shown and self.view and self.view.state in LIVE and not self._starting else []
+        # An engine lives a moment longer than its run: of the one on the screen, its state decides.
+        ours = [e.run for e in self._engines if e.run and e.run != shown and e.exit_code is None]
+        return [*live, *dict.fromkeys(ours)]
 
     def _leave(self, choice: Choice | None) -> None:
         if choice == "stop":
@@ -315,8 +315,8 @@ class LmrunApp(App[None]):
 
     def leave(self, how: str = "goes on; watch it again with: lmrun tui") -> None:
         """Leave at once, whatever goes on: runs are not touched."""
-        lines = [f"{run.path} {how} {run.path}\n" for run in self._live_runs()]
-        self.farewell = "".join(lines)
+        paths = [run.path for run in self._live_runs()] + ([self._starting.target] if self._starting else [])
+        self.farewell = "".join(f"{path} {how} {path}\n" for path in paths)
         self.exit()
 
     def _leave_on_signals(self) -> None:
