@@ -52,25 +52,37 @@ class RunSummary:
 
 def run_summaries(runs_dir: Path) -> Iterator[RunSummary]:
     """Runs, newest first."""
-    for reader in _readers(runs_dir):
-        jobs, info, usages = reader.jobs(), reader.info(), usage_by_model(reader)
-        prices = [usage.usd for usage in usages.values()]
-        scored = next((job for job in jobs if job.status == "scored"), None)
-        yield RunSummary(
-            run=reader.run,
-            name=info.get("name") or reader.run.id,
-            created=info.get("created"),
-            finished=info.get("finished"),
-            status=info.get("status") or "",
-            models=list(usages),
-            jobs=len(jobs),
-            samples=sum(job.n_docs for job in jobs),
-            headline=f"{scored.label} {headline(reader.metrics(scored.id))}" if scored else "",
-            usd=None if None in prices else sum(price for price in prices if price is not None),
-            tokens=sum(usage.tokens.total for usage in usages.values()),
-            errors=sum(job.n_errors for job in jobs),
-            live=is_live(info),
-        )
+    return map(_summary, _readers(runs_dir))
+
+
+def run_summary(run: RunDirectory) -> RunSummary:
+    """One run. Raises :class:`~lmrun.errors.StoreError` where it cannot be read."""
+    reader = RunReader(run)
+    try:
+        return _summary(reader)
+    finally:
+        reader.close()
+
+
+def _summary(reader: RunReader) -> RunSummary:
+    jobs, info, usages = reader.jobs(), reader.info(), usage_by_model(reader)
+    prices = [usage.usd for usage in usages.values()]
+    scored = next((job for job in jobs if job.status == "scored"), None)
+    return RunSummary(
+        run=reader.run,
+        name=info.get("name") or reader.run.id,
+        created=info.get("created"),
+        finished=info.get("finished"),
+        status=info.get("status") or "",
+        models=list(usages),
+        jobs=len(jobs),
+        samples=sum(job.n_docs for job in jobs),
+        headline=f"{scored.label} {headline(reader.metrics(scored.id))}" if scored else "",
+        usd=None if None in prices else sum(price for price in prices if price is not None),
+        tokens=sum(usage.tokens.total for usage in usages.values()),
+        errors=sum(job.n_errors for job in jobs),
+        live=is_live(info),
+    )
 
 
 def is_live(info: Mapping[str, Any]) -> bool:

@@ -15,7 +15,8 @@ from lmrun.scoring.process import process
 from lmrun.scoring.robust import Robust
 from lmrun.scoring.spec import DocFacts, OutputType, ScoringSpec
 
-_HEADLINES = ("acc", "exact_match", "acc_norm")
+HEADLINES = ("acc", "exact_match", "acc_norm")
+"""Metrics that say whether a doc is right or wrong, the first one that a task has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,5 +86,5 @@ def _extraction(state: State) -> Extraction | None:
 
 
 def _correct(metrics: Mapping[str, Any]) -> bool | None:
-    judged = (metrics[name] for name in _HEADLINES if name in metrics)
+    judged = (metrics[name] for name in HEADLINES if name in metrics)
     return next((value == 1 for value in judged if isinstance(value, int | float) and value in (0, 1)), None)

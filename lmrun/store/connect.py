@@ -84,12 +84,42 @@ def connect_readonly(path: Path, migrations: Sequence[str], oldest: int | None =
         StoreError: if it cannot be read, or was written by another version of lmrun.
     """
     try:
-        # In a folder that cannot be written nobody else writes either, and the log's shared memory cannot be made.
-        mode = "mode=ro" if os.access(path.parent, os.W_OK) else "mode=ro&immutable=1"
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True, timeout=BUSY_TIMEOUT_MS / 1000)
+        connection = sqlite3.connect(_readonly_uri(path), uri=True, timeout=BUSY_TIMEOUT_MS / 1000)
         version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     except sqlite3.Error as error:
-        raise StoreError(f"{path}: cannot be read: {error}", hint="is the whole folder of the run there?") from error
+        raise _unreadable(path, error) from error
+    _check_version(path, version, migrations, oldest)
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def attach_readonly(
+    connection: sqlite3.Connection, path: Path, name: str, migrations: Sequence[str], oldest: int | None = None
+) -> None:
+    """Let a connection of :func:`connect_readonly` read another database too, as schema ``name``.
+
+    Raises:
+        StoreError: if it cannot be read, or was written by another version of lmrun.
+    """
+    try:
+        connection.execute(f"ATTACH ? AS {name}", (_readonly_uri(path),))
+        version = int(connection.execute(f"PRAGMA {name}.user_version").fetchone()[0])
+    except sqlite3.Error as error:
+        raise _unreadable(path, error) from error
+    _check_version(path, version, migrations, oldest)
+
+
+def _readonly_uri(path: Path) -> str:
+    # In a folder that cannot be written nobody else writes either, and the log's shared memory cannot be made.
+    mode = "mode=ro" if os.access(path.parent, os.W_OK) else "mode=ro&immutable=1"
+    return f"{path.resolve().as_uri()}?{mode}"
+
+
+def _unreadable(path: Path, error: sqlite3.Error) -> StoreError:
+    return StoreError(f"{path}: cannot be read: {error}", hint="is the whole folder of the run there?")
+
+
+def _check_version(path: Path, version: int, migrations: Sequence[str], oldest: int | None) -> None:
     first = len(migrations) if oldest is None else oldest
     if not first <= version <= len(migrations):
         known = f"version {first}" + (f" to {len(migrations)}" if first < len(migrations) else "")
@@ -97,8 +127,6 @@ def connect_readonly(path: Path, migrations: Sequence[str], oldest: int | None =
             f"{path}: has schema version {version}, this lmrun reads {known}",
             hint="use the version of lmrun that wrote it; `lmrun batch` on its manifest brings a run up to date",
         )
-    connection.row_factory = sqlite3.Row
-    return connection
 
 
 def _migrate(connection: sqlite3.Connection, migrations: Sequence[str]) -> None:

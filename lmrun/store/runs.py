@@ -92,13 +92,18 @@ def create_run(runs_dir: Path, name: str, now: datetime) -> RunDirectory:
     return run
 
 
-def all_runs(runs_dir: Path) -> Iterator[RunDirectory]:
-    """Runs in ``runs_dir``, newest first."""
+def run_folders(runs_dir: Path) -> Iterator[RunDirectory]:
+    """Folders in ``runs_dir`` that are named as runs are, newest first, whatever is in them."""
     if not runs_dir.is_dir():
         return
     for folder in sorted(runs_dir.iterdir(), key=lambda p: p.name, reverse=True):
-        if _ID.fullmatch(folder.name) and (folder / "run.db").exists():
+        if _ID.fullmatch(folder.name) and folder.is_dir():
             yield RunDirectory(folder)
+
+
+def all_runs(runs_dir: Path) -> Iterator[RunDirectory]:
+    """Runs in ``runs_dir``, newest first."""
+    return (run for run in run_folders(runs_dir) if run.database.exists())
 
 
 def find_run(reference: str, runs_dir: Path) -> RunDirectory:

@@ -126,6 +126,11 @@ class LmrunApp(App[None]):
         self.view = self._watch.look() if self._watch else None
         self._show()
 
+    def on_unmount(self) -> None:
+        """Let go of the run's files."""
+        if self._watch:
+            self._watch.close()
+
     def _tick(self) -> None:
         if self.is_web and os.getppid() != self._server:
             self.exit()  # the server was killed, and nobody sees this any more
@@ -133,9 +138,9 @@ class LmrunApp(App[None]):
         if self._starting:
             self.view = _starting_view(self._starting, self.view)
             self._show()
-        elif self._watch:
-            # Beside the loop: a slow disk must not hold up a key.
-            self.run_worker(partial(self._watch.look), name="look", group="look", exclusive=True, thread=True)
+        elif self._watch and all(worker.name != "look" or worker.is_finished for worker in self.workers):
+            # Beside the loop: a slow disk must not hold up a key. One at a time: a slow look still ends.
+            self.run_worker(self._watch.look, name="look", group="look", thread=True)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """A look has ended."""
@@ -186,12 +191,10 @@ class LmrunApp(App[None]):
         except LmrunError as error:
             self.push_screen(Notice(f"{manifest.name} cannot run", error.in_full()))
             return
-        if unfinished and not self.options.fresh:
-            seen = await asyncio.to_thread(RunWatch(unfinished).look)
-            if seen.state in LIVE:
-                self.open_run(unfinished)
-                self.go("dashboard")
-                return
+        if unfinished and not self.options.fresh and await asyncio.to_thread(_is_live, unfinished):
+            self.open_run(unfinished)
+            self.go("dashboard")
+            return
         self._begin(partial(start_batch, manifest, self.options, runs_dir))
 
     def resume(self, run: RunDirectory) -> None:
@@ -293,11 +296,12 @@ class LmrunApp(App[None]):
         self.action_leave()
 
     def _live_runs(self) -> list[RunDirectory]:
-        """The run on the screen, if an engine works on it, and those whose engine was started here."""
-        shown = [self.run_directory] if self.run_directory and self.view and self.view.state in LIVE else []
-        ours = [engine.run for engine in self._engines if engine.run and engine.exit_code is None]
-        starting = self._starting is not None
-        return list(dict.fromkeys([*([] if starting else shown), *ours]))
+        """The run on the screen, if an engine works on it, and others whose engine was started here."""
+        shown = self.run_directory
+        live = [shown] if shown and self.view and self.view.state in LIVE and not self._starting else []
+        # An engine lives a moment longer than its run: of the one on the screen, its state decides.
+        ours = [e.run for e in self._engines if e.run and e.run != shown and e.exit_code is None]
+        return [*live, *dict.fromkeys(ours)]
 
     def _leave(self, choice: Choice | None) -> None:
         if choice == "stop":
@@ -313,12 +317,12 @@ class LmrunApp(App[None]):
             if not reply.ok:
                 self.say(reply.words, severity="error")
                 return
-        self.leave("stops; resume it")
+        self.leave("stops; resume it with: lmrun retry")
 
-    def leave(self, how: str = "goes on; watch it again") -> None:
+    def leave(self, how: str = "goes on; watch it again with: lmrun tui") -> None:
         """Leave at once, whatever goes on: runs are not touched."""
-        lines = [f"{run.path} {how} with: lmrun tui {run.path}\n" for run in self._live_runs()]
-        self.farewell = "".join(lines)
+        paths = [run.path for run in self._live_runs()] + ([self._starting.target] if self._starting else [])
+        self.farewell = "".join(f"{path} {how} {path}\n" for path in paths)
         self.exit()
 
     def _leave_on_signals(self) -> None:
@@ -327,6 +331,14 @@ class LmrunApp(App[None]):
         for name in ("SIGTERM", "SIGHUP"):
             if hasattr(signal, name):
                 loop.add_signal_handler(getattr(signal, name), self.leave)
+
+
+def _is_live(run: RunDirectory) -> bool:
+    watch = RunWatch(run)
+    try:
+        return watch.look().state in LIVE
+    finally:
+        watch.close()
 
 
 def _send(run: RunDirectory, name: str, arguments: Mapping[str, str]) -> Reply:

@@ -52,7 +52,7 @@ class StoredRun:
         self._version = -1
         self._states: tuple[tuple[int, str], ...] | None = None
         self._due = 0.0
-        self._stale = False
+        self._stale = self._attached = False
         self._looks = 0
         self._facts: dict[str, Any] = {}
         self._models: list[dict[str, Any]] = []
@@ -115,6 +115,9 @@ class StoredRun:
             self._version = version
             if states != self._states:
                 self._states, self._due = states, 0.0
+        if self._attached and not attached:
+            self._due = 0.0  # from now on these files are all that is known
+        self._attached = attached
         now = self._clock()
         if self._stale and (self._due == 0.0 or (not attached and now >= self._due)):
             self._jobs = reader.jobs()

@@ -205,7 +205,6 @@ def _line(job: JobProgress, stored: JobLine | None) -> JobLine:
     if stored and stored.state == "done" and job.state in ("done", "waiting", "ready"):
         # Of a job that an earlier engine finished, this one has counted nothing.
         return replace(stored, remarks=job.remarks or stored.remarks)
-    scored = stored if stored and stored.state == "done" else None
     return JobLine(
         id=stored.id if stored else 0,
         model=job.model,
@@ -216,10 +215,6 @@ def _line(job: JobProgress, stored: JobLine | None) -> JobLine:
         done=job.done,
         cache_hits=job.cache_hits,
         errors=job.errors,
-        metric=scored.metric if scored else "",
-        value=scored.value if scored else None,
-        interval=scored.interval if scored else None,
-        percent=scored.percent if scored else False,
         remarks=job.remarks,
         tokens_per_second=job.tokens_per_second,
         eta=job.eta,

@@ -58,7 +58,7 @@ def cells(job: JobLine) -> Row:
     """A job in cells."""
     ended = job.state in ENDED
     # A server gets the requests of all jobs at once: those whose turn has not come wait as others do.
-    untouched = job.state == "answering" and not job.done
+    untouched = job.state in ("answering", "looking up") and not job.done
     mark, style = ("·", "dim") if untouched else MARKS.get(job.state, ("·", "dim"))
     quiet = "" if ended or (job.state in MARKS and not untouched) else "dim"
     done = progress(job)
@@ -141,5 +141,8 @@ class JobTable(VirtualTable, inherit_bindings=False):
         if self._moved and at is not None:
             same = [place for place, job in enumerate(self.jobs) if (job.model, job.label) == (at.model, at.label)]
             place = same[0] if same else self.cursor
-        self.move_to(place)
+        if place != self.cursor:
+            self.move_to(place)
+            if not self._moved:  # with some of what comes next
+                self.scroll_to(y=max(0, place - self._height() // 2), animate=False, force=True)
         self._put = self.cursor

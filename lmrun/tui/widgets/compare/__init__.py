@@ -1,0 +1,1 @@
+"""Two sides next to each other."""

@@ -1,0 +1,1 @@
+"""Runs in a list, and one of them in detail."""
