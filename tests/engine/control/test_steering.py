@@ -199,9 +199,10 @@ def test_a_server_gets_more_and_fewer_requests_at_once(live: Live) -> None:
         until(lambda: server.counters.in_flight <= 3)
         server.reset()
         until(lambda: server.counters.requests > 20)
-        assert server.counters.peak <= 3
+        assert server.counters.peak < 6, "3, and some whose answer the server has just sent"
         now = snapshot(client)
         model = now.models[0]
+        assert model.in_flight is not None and model.in_flight <= 3
         assert (model.limit, model.steerable, model.state) == (3, True, "answering")
         assert model.requests_per_second and model.tokens_per_second
         assert now.jobs[0].eta and now.jobs[0].tokens_per_second
