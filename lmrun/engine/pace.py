@@ -32,8 +32,14 @@ class Pace:
 
     def rates(self, now: float) -> tuple[float | None, float | None]:
         """Requests and tokens per second; None before there is anything to judge from."""
-        since, requests, tokens = self._marks[0]
-        if now <= since or self._requests == requests:
+        (since, requests, tokens), (last, _, _) = self._marks[0], self._marks[-1]
+        if last <= since:
             return None, None
-        passed = now - since
+        gap = (last - since) / (len(self._marks) - 1)
+        passed = max(last - since, now - since - gap)  # the usual wait for a batch says nothing
         return (self._requests - requests) / passed, (self._tokens - tokens) / passed
+
+    def seconds_for(self, requests: int, now: float) -> float | None:
+        """How long so many more requests will take."""
+        rate, _ = self.rates(now)
+        return max(0.0, requests / rate - (now - self._marks[-1][0])) if rate else None

@@ -349,8 +349,8 @@ class Tracker:
         pace = self._paces.get((job.model, job.label))
         if pace is None:
             return job
-        requests, tokens = pace.rates(now)
-        return replace(job, tokens_per_second=tokens, eta=(job.requests - job.done) / requests if requests else None)
+        _, tokens = pace.rates(now)
+        return replace(job, tokens_per_second=tokens, eta=pace.seconds_for(job.requests - job.done, now))
 
     def _model(self, model: ModelProgress, usage: Usage, now: float) -> ModelProgress:
         pace = self._paces.get(model.name)

@@ -49,6 +49,7 @@ def test_a_pace_forgets_what_is_long_ago() -> None:
     for step in range(1, 1001):
         pace.add(1000 + step / 10, 1, 3)
     requests, tokens = pace.rates(1100.0)
+    assert requests and tokens
     assert requests == pytest.approx(10) and tokens == pytest.approx(30)
     assert len(pace._marks) < 40
 
@@ -58,6 +59,11 @@ def test_a_pace_of_long_batches_is_known() -> None:
     for batch in range(1, 10):
         pace.add(60.0 * batch, 30, 300)
     assert pace.rates(540.0) == (0.5, 5.0)
+    assert pace.rates(599.0) == (0.5, 5.0), "the next batch is not late yet"
+    late, _ = pace.rates(900.0)
+    assert late and late < 0.4
+    assert (pace.seconds_for(60, 540.0), pace.seconds_for(60, 570.0)) == (120.0, 90.0)
+    assert pace.seconds_for(60, 10_000.0) == 0.0
 
 
 def test_a_pause_spoils_neither_time_nor_pace_nor_forecast() -> None:

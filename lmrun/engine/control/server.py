@@ -167,11 +167,14 @@ class ControlServer:
 
     def _heed(self, client: _Client) -> None:
         """Listen for what the client may do next."""
-        if client.gone:
+        if client.gone or (client.over and client.idle):
             self._drop(client)
             return
-        events = selectors.EVENT_WRITE if client.outgoing else selectors.EVENT_READ
-        self._selector.modify(client.connection, events)
+        events = selectors.EVENT_WRITE if client.outgoing else 0 if client.over else selectors.EVENT_READ
+        with suppress(KeyError):
+            self._selector.unregister(client.connection)
+        if events:
+            self._selector.register(client.connection, events)
 
     def _drop(self, client: _Client) -> None:
         self._clients.pop(client.connection.fileno(), None)
@@ -189,6 +192,8 @@ class _Client:
     asked: Asked | None = None
     since: float = 0.0
     heard: float = field(default_factory=time.monotonic)
+    over: bool = False
+    """It sends nothing more, but may still read."""
     gone: bool = False
 
     @property
@@ -204,7 +209,8 @@ class _Client:
             return
         self.heard = time.monotonic()
         self.incoming += part
-        self.gone = not part or len(self.incoming) > 2 * LONGEST_REQUEST or len(self._first()) > LONGEST_REQUEST
+        self.over = not part
+        self.gone = len(self.incoming) > 2 * LONGEST_REQUEST or len(self._first()) > LONGEST_REQUEST
 
     def line(self) -> bytes | None:
         """The next whole line."""

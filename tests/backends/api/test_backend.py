@@ -222,6 +222,7 @@ def test_usage_says_what_holds_it_back() -> None:
             usage = backend.usage()
             assert "paused for" in usage.phase and "1 retrying (429)" in usage.phase
             assert usage.facts["failures"] == {"rate_limited": 1}
+            assert usage.held_by.startswith("paused by server ") and usage.limit
             assert isinstance(chunks, Iterator)
             chunks.close()  # type: ignore[attr-defined]
         finally:

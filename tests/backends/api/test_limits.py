@@ -245,3 +245,32 @@ def test_refusals_that_are_chance_do_not_stop_the_run(share: float) -> None:
     world.run(5000)
     assert 5000 / world.now > 20
     assert world.sent / 5000 < 1.1 / (1 - share)
+
+
+def test_a_user_changes_the_window_and_the_server_still_does() -> None:
+    window = Window(8, 8)
+    sizes = []
+    for factor in (1 / 1.25, 1 / 1.25, 1.25, 1.25, 1.25):
+        window.scale(factor)
+        sizes.append((int(window.size), window.most))
+    assert sizes == [(6, 6), (4, 4), (5, 5), (7, 7), (9, 9)]
+    assert window.refused(0.0, 1.0) and window.size < 9
+    for _ in range(20):
+        window.scale(1 / 1.25)
+    assert (window.size, window.most) == (1, 1)
+    window.scale(1.25)
+    assert (window.size, window.most) == (2, 2)
+
+
+def test_more_at_once_than_the_manifest_allows_only_where_the_user_goes_there() -> None:
+    window = Window(8, 64)
+    window.scale(1.25)
+    assert (window.size, window.most) == (10, 64)
+
+
+def test_while_held_nothing_goes() -> None:
+    limits = Limits(ApiOptions())
+    limits.held = True
+    assert limits.delay(0.0) == math.inf
+    limits.held = False
+    assert limits.delay(0.0) == 0.0

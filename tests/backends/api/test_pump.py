@@ -211,6 +211,44 @@ def test_interrupt_drains_what_is_in_flight() -> None:
         assert sending.pump.drained > 0 and sending.pump.abandoned == 0
 
 
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_while_held_nothing_is_sent_not_even_again(expected: dict[int, Response], interrupted: bool) -> None:
+    script = Script(latency=0.01, faults=[Fault("status", share=0.3, status=503, tries=2)])
+    with ScriptedServer(script) as server, rig(server.base_url, retry=QUICK) as sending:
+        chunks = sending.pump.stream(iter(enumerate(prompts(300))))
+        found = dict(next(chunks))
+        sending.thread.soon(sending.sender.gate.hold, True)
+        while chunk := next(chunks):
+            found.update(chunk)
+        assert sending.limits.in_flight == 0 and 0 < len(found) < 300
+        asked = server.stats()["requests"]
+        assert next(chunks) == [] and server.stats()["requests"] == asked
+        if interrupted:
+            with pytest.raises(KeyboardInterrupt):
+                chunks.throw(KeyboardInterrupt())
+            assert server.stats()["requests"] == asked
+            return
+        sending.thread.soon(sending.sender.gate.hold, False)
+        for chunk in chunks:
+            found.update(chunk)
+    assert {i: r.text for i, r in found.items()} == {i: r.text for i, r in expected.items()}
+
+
+def test_what_is_not_on_its_way_can_be_dropped() -> None:
+    with (
+        ScriptedServer(Script(latency=0.05)) as server,
+        rig(server.base_url, concurrency=Concurrency(2, 16)) as sending,
+    ):
+        chunks = sending.pump.stream(iter(enumerate(prompts(30))))
+        found = dict(next(chunks))
+        dropped = set(sending.pump.drop(range(10, 100)))
+        assert dropped and dropped <= set(range(10, 30))
+        for chunk in chunks:
+            found.update(chunk)
+        assert set(found) == set(range(30)) - dropped
+        assert server.stats()["requests"] == len(found)
+
+
 def test_a_second_interrupt_abandons() -> None:
     script = Script(faults=[Fault("hang")])
     with ScriptedServer(script) as server, rig(server.base_url, concurrency=Concurrency(4, 4)) as sending:

@@ -179,6 +179,18 @@ def test_one_that_vanishes_is_forgotten(engine: Engine, monkeypatch: pytest.Monk
     assert engine.tracker.snapshot().paused
 
 
+@pytest.mark.parametrize("do", ["snapshot", "pause"])
+def test_one_that_has_said_all_still_gets_its_answer(engine: Engine, do: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serving, "PATIENCE", 0.05)
+    with engine.connect() as connection:
+        connection.sendall(f'{{"do": "{do}"}}\n'.encode())
+        connection.shutdown(socket.SHUT_WR)
+        answer = line(connection)
+        assert isinstance(answer, dict) and answer["ok"]
+        assert ended(connection)
+    until(lambda: not engine.server._clients)
+
+
 def test_there_is_always_room_for_one_more(engine: Engine) -> None:
     with ExitStack() as stack:
         crowd = [stack.enter_context(engine.connect()) for _ in range(serving.MOST_CLIENTS)]
