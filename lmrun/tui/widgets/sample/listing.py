@@ -113,7 +113,7 @@ class SampleList(Vertical):
         """List the samples that fit; with ``stay`` the cursor goes back to its sample where that still fits."""
         if self._reader and self._reader.run != run:
             self._reader.close()
-            self._reader = None
+            self._reader = self._selected = None
         if run and self._reader is None:
             self._reader = RunReader(run)
             self._models = len(self._reader.models())
@@ -160,7 +160,7 @@ class SampleList(Vertical):
         first = not self._ids
         self._ids.extend(event.ids)
         self._complete, self._error = event.complete, event.error
-        self.table.renew(len(self._ids))
+        self.table.grow(len(self._ids))
         if self._goal is not None and self._goal in event.ids:
             self.table.move_to(len(self._ids) - len(event.ids) + event.ids.index(self._goal))
             self._goal = None
