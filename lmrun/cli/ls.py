@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
+    from lmrun.engine.listing import RunSummary
     from lmrun.tasks import Entry
 
 app = typer.Typer(help="List tasks, groups, tags, models, runs …", no_args_is_help=True)
@@ -145,5 +146,16 @@ def runs(pattern: Pattern = "*", runs_dir: options.RunsDir = None, json: options
     from lmrun.store.runs import DEFAULT_RUNS_DIR
 
     fits = _fitting(pattern)
-    rows = (row for row in run_summaries(runs_dir or DEFAULT_RUNS_DIR) if fits(row["run"]))
-    _show(("run", "status", "models", "jobs", "docs", "errors"), rows, json=json)
+    found = (run for run in run_summaries(runs_dir or DEFAULT_RUNS_DIR) if fits(run.run.id))
+    _show(("run", "status", "models", "jobs", "docs", "errors"), map(_run_row, found), json=json)
+
+
+def _run_row(run: RunSummary) -> dict[str, Any]:
+    return {
+        "run": run.run.id,
+        "status": run.status,
+        "models": ", ".join(run.models),
+        "jobs": run.jobs,
+        "docs": run.samples,
+        "errors": run.errors or None,
+    }

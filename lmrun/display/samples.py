@@ -31,6 +31,7 @@ def sample_as_json(detail: SampleDetail) -> str:
             "refused": row.refused,
             "no_match": row.no_match,
             "error": row.error,
+            "note": {"label": detail.note.mark, "text": detail.note.text} if detail.note else None,
             "doc": detail.doc,
             "target": detail.target,
             "choices": detail.choices,
@@ -87,6 +88,9 @@ def _lines(detail: SampleDetail, *, full: bool) -> Iterator[str]:
     yield f"━━ {mark} {row.label} · doc {row.doc_id} · {row.model}" + "".join(f" · {flag}" for flag in flags)
     if row.error:
         yield f"error: {safe(row.error['kind'])}: {safe(row.error['message'])}"
+    if detail.note:
+        words = ": ".join(filter(None, (detail.note.mark, detail.note.text)))
+        yield f"note: {safe(words)}"
     shown: object = None
     for exchange in detail.exchanges:
         if exchange.request.kind == "loglikelihood_rolling":

@@ -53,7 +53,7 @@ class Answerer:
             if self.cache:
                 self.store.add_hits(job.id, self.cache.get(keys))
         self.store.set_job(job.id, "looked_up")
-        hits = self.store.count_hits(job.id)
+        hits = self.store.counts(job.id).cache_hits
         self.log.write("info", "looked up", model=job.model, job=job.label, requests=requests, hits=hits)
 
     def restore(self, job: JobAddress) -> None:
@@ -70,7 +70,8 @@ class Answerer:
             queue.add(job.id)
             left = queue.left(job.id)
             work.update(left.cost)
-            done, hits = self.store.count_responses(job.id), self.store.count_hits(job.id)
+            counts = self.store.counts(job.id)
+            done, hits = counts.requests, counts.cache_hits
             self.tracker.update(job.model, job.label, requests=done + left.requests, done=done, cache_hits=hits)
         self.tracker.expect(work)
 

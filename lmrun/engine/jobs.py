@@ -83,16 +83,14 @@ class JobEnds:
         """Show a scored job with what is doubtful about it."""
         job.status = "scored"
         store, address = self.store, job.address
-        errors = store.count_errors(address.id)
-        doubts = remarks(
-            job.planned.n_docs,
-            store.count_truncated(address.id),
-            store.count_refused(address.id),
-            store.extractions(address.id),
-        )
+        counts = store.counts(address.id)
+        extractions = store.extractions(address.id)
+        doubts = remarks(job.planned.n_docs, counts.n_truncated, counts.n_refused, extractions)
         text = headline(store.metrics(address.id))
-        self.tracker.update(address.model, address.label, state="done", errors=errors, headline=text, remarks=doubts)
-        self.codes[address.id] = ExitCode.INCOMPLETE if errors else ExitCode.COMPLETE
+        self.tracker.update(
+            address.model, address.label, state="done", errors=counts.n_errors, headline=text, remarks=doubts
+        )
+        self.codes[address.id] = ExitCode.INCOMPLETE if counts.n_errors else ExitCode.COMPLETE
 
     def fail(self, job: Job, error: Exception) -> None:
         """The job cannot be answered or scored; others go on."""

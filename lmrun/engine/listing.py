@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lmrun.engine.results import headline
+from lmrun.engine.usage import usage_by_model
 from lmrun.errors import StoreError
 from lmrun.store.reader import RunReader
-from lmrun.store.runs import all_runs
+from lmrun.store.runs import RunDirectory, all_runs
 
 
 def _readers(runs_dir: Path) -> Iterator[RunReader]:
@@ -21,18 +25,61 @@ def _readers(runs_dir: Path) -> Iterator[RunReader]:
         reader.close()
 
 
-def run_summaries(runs_dir: Path) -> Iterator[dict[str, Any]]:
-    """Runs, newest first: id, status, models, number of jobs, docs and errors."""
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """A run in one line."""
+
+    run: RunDirectory
+    name: str
+    created: float | None
+    """Unix seconds."""
+    finished: float | None
+    status: str
+    """running, complete, incomplete, interrupted."""
+    models: Sequence[str]
+    jobs: int
+    samples: int
+    headline: str
+    """The first score that there is, e.g. ``arc_easy acc 0.5200 ± 0.0502``."""
+    usd: float | None
+    """None where some model has no price."""
+    tokens: int
+    errors: int
+    """Samples."""
+    live: bool
+    """The process that works on it is there, as far as this machine can tell."""
+
+
+def run_summaries(runs_dir: Path) -> Iterator[RunSummary]:
+    """Runs, newest first."""
     for reader in _readers(runs_dir):
-        jobs = reader.jobs()
-        yield {
-            "run": reader.run.id,
-            "status": reader.info().get("status"),
-            "models": ", ".join(model["name"] for model in reader.models()),
-            "jobs": len(jobs),
-            "docs": sum(job.n_docs for job in jobs),
-            "errors": sum(job.n_errors for job in jobs) or None,
-        }
+        jobs, info, usages = reader.jobs(), reader.info(), usage_by_model(reader)
+        prices = [usage.usd for usage in usages.values()]
+        scored = next((job for job in jobs if job.status == "scored"), None)
+        yield RunSummary(
+            run=reader.run,
+            name=info.get("name") or reader.run.id,
+            created=info.get("created"),
+            finished=info.get("finished"),
+            status=info.get("status") or "",
+            models=list(usages),
+            jobs=len(jobs),
+            samples=sum(job.n_docs for job in jobs),
+            headline=f"{scored.label} {headline(reader.metrics(scored.id))}" if scored else "",
+            usd=None if None in prices else sum(price for price in prices if price is not None),
+            tokens=sum(usage.tokens.total for usage in usages.values()),
+            errors=sum(job.n_errors for job in jobs),
+            live=is_live(info),
+        )
+
+
+def is_live(info: Mapping[str, Any]) -> bool:
+    """Whether a process works on a run with these facts; of one on another host its status is believed."""
+    import psutil
+
+    if info.get("status") != "running":
+        return False
+    return info.get("host") != socket.gethostname() or psutil.pid_exists(int(info.get("pid") or -1))
 
 
 def seen_models(runs_dir: Path) -> list[dict[str, Any]]:

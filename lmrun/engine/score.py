@@ -116,7 +116,7 @@ def score_job(store: RunStore, job_id: int, spec: ScoringSpec, functions: Functi
     outcomes = (scorer.outcome(sample) for sample in store.answered_samples(job_id))
     count = 0
     while batch := list(_step(outcomes)):
-        store.write_outcomes(batch)
+        store.write_outcomes(job_id, batch)
         count += len(batch)
         yield count
 

@@ -35,7 +35,8 @@ class SampleLine:
     target: str
     """The beginning of it; of multiple choice the text of the gold choice."""
     answer: str
-    """What a filter extracted, the chosen choice, the log-likelihood, or the beginning of the output."""
+    """What a filter extracted, the chosen choice, the log-likelihood, or the beginning of the output; of an error its
+    kind."""
     margin: float | None
     """Multiple choice: log-likelihood of the gold choice minus that of the best other one."""
     tokens: int
@@ -120,7 +121,7 @@ def _line(
         refused=bool(row["refused"]),
         no_match=bool(row["no_match"]),
         target=_short(wanted),
-        answer=_short(json_value(row["error"])["kind"] if row["error"] and not answer else answer),
+        answer=_short(json_value(row["error"])["kind"] if row["error"] else answer),
         margin=margin,
         tokens=sum(response.completion_tokens for response in answers.values()),
         note_label=note.mark if note else "",

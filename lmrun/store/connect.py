@@ -75,8 +75,10 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def connect_readonly(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
+def connect_readonly(path: Path, migrations: Sequence[str], oldest: int | None = None) -> sqlite3.Connection:
     """Open an existing database for reading only; it may be written to by another process meanwhile.
+
+    ``oldest`` is the first version of the schema that the caller can read; without it, only the newest.
 
     Raises:
         StoreError: if it cannot be read, or was written by another version of lmrun.
@@ -88,9 +90,11 @@ def connect_readonly(path: Path, migrations: Sequence[str]) -> sqlite3.Connectio
         version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     except sqlite3.Error as error:
         raise StoreError(f"{path}: cannot be read: {error}", hint="is the whole folder of the run there?") from error
-    if version != len(migrations):
+    first = len(migrations) if oldest is None else oldest
+    if not first <= version <= len(migrations):
+        known = f"version {first}" + (f" to {len(migrations)}" if first < len(migrations) else "")
         raise StoreError(
-            f"{path}: has schema version {version}, this lmrun reads version {len(migrations)}",
+            f"{path}: has schema version {version}, this lmrun reads {known}",
             hint="use the version of lmrun that wrote it; `lmrun batch` on its manifest brings a run up to date",
         )
     connection.row_factory = sqlite3.Row

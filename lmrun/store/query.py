@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import re
 import sqlite3
@@ -31,12 +32,16 @@ STATUSES = ("pending", "scored", "skipped", "error")
 
 _FIRST_WINDOW = 1_000
 _LAST_WINDOW = 16_000
+_SEARCH_WINDOW = 500
 """Docs looked through between two chunks: few at first, as somebody waits; of a search always few."""
+_CACHE_KIB = 32_000
+"""Of the database: what a search looks up lies all over the file."""
 _END = (1 << 63) - 1
-_HAS = """(has(?, s.doc) OR EXISTS (SELECT 1 FROM requests r LEFT JOIN responses a ON a.key = r.key
-             WHERE r.sample_id = s.id AND (has(?, r.continuation) OR said(?, a.response)))
-           OR EXISTS (SELECT 1 FROM (SELECT DISTINCT context_id, is_chat FROM requests WHERE sample_id = s.id) r
-             JOIN texts t ON t.id = r.context_id WHERE has(?, t.body)))"""
+_HAS = """(has(?, s.doc)
+           OR EXISTS (SELECT 1 FROM texts t WHERE has(?, t.body) AND t.id IN
+             (SELECT context_id FROM requests r WHERE r.sample_id = s.id))
+           OR EXISTS (SELECT 1 FROM requests r LEFT JOIN responses a ON a.key = r.key
+             WHERE r.sample_id = s.id AND (has(?, r.continuation) OR said(?, a.response))))"""
 
 Key = Literal["text", "model", "task", "status", "doc", "label", "is"]
 
@@ -101,7 +106,7 @@ def parts(db: sqlite3.Connection, query: SampleQuery, notes: Mapping[Place, Note
 
 def windows(db: sqlite3.Connection, part: Part) -> Iterator[array[int]]:
     """Ids of the wanted samples of one job in the order of its docs, after each window of docs; none may be in one."""
-    after, size = -1, _FIRST_WINDOW
+    after, size = -1, _SEARCH_WINDOW if part.is_search else _FIRST_WINDOW
     while after < _END:
         last = db.execute(
             "SELECT doc_id FROM samples WHERE job_id = ? AND doc_id > ? ORDER BY doc_id LIMIT 1 OFFSET ?",
@@ -125,19 +130,19 @@ def count(db: sqlite3.Connection, part: Part) -> int:
 
 def prepare(db: sqlite3.Connection) -> None:
     """Teach a connection the search for text."""
+    db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     db.create_function("has", 2, _has, deterministic=True)
     db.create_function("said", 2, _said, deterministic=True)
 
 
 def fits(pattern: str, name: str) -> bool:
     """Whether a name is what a pattern with ``*`` and ``?`` stands for, in any case; a name fits itself."""
-    return pattern == name or _pattern(pattern).fullmatch(name.casefold()) is not None
+    return pattern == name or _pattern(pattern).match(name.casefold()) is not None
 
 
 @lru_cache(maxsize=256)
 def _pattern(text: str) -> re.Pattern[str]:
-    marks = {"*": ".*", "?": "."}
-    return re.compile("".join(marks.get(c) or re.escape(c) for c in text.casefold()), re.DOTALL)
+    return re.compile(fnmatch.translate(text.casefold().replace("[", "[[]")))  # brackets stand for themselves
 
 
 def _terms(query: SampleQuery) -> list[Term]:

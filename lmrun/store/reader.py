@@ -12,10 +12,12 @@ from typing import Any
 from lmrun.store import overlaps
 from lmrun.store.browse import SampleLine, sample_lines
 from lmrun.store.connect import connect_readonly
+from lmrun.store.counts import Counts, job_counts
 from lmrun.store.notes import Note, Notes, Place
 from lmrun.store.query import ENDINGS, SampleQuery, count, parts, prepare, windows
 from lmrun.store.records import (
     DecontaminationRecord,
+    Event,
     Exchange,
     GroupView,
     JobView,
@@ -26,9 +28,9 @@ from lmrun.store.records import (
     Subset,
     Tokens,
 )
-from lmrun.store.rows import extraction_counts, metric_records, request_from_row, response_value
+from lmrun.store.rows import extraction_counts, json_value, metric_records, request_from_row, response_value
 from lmrun.store.runs import RunDirectory
-from lmrun.store.schema import MIGRATIONS
+from lmrun.store.schema import JOB_COUNTS, MIGRATIONS, OLDEST_READ
 from lmrun.store.usage import tokens_by_model, unanswered
 
 __all__ = ["RunReader", "SampleQuery"]
@@ -43,7 +45,9 @@ class RunReader:
     def __init__(self, run: RunDirectory) -> None:
         self.run = run
         self.notes = Notes(run)
-        self._db = connect_readonly(run.database, MIGRATIONS)
+        self._db = connect_readonly(run.database, MIGRATIONS, OLDEST_READ)
+        if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'job_counts'").fetchone():
+            self._db.execute(JOB_COUNTS.replace("TABLE", "TEMP TABLE"))  # a run of an earlier version
         prepare(self._db)
 
     def close(self) -> None:
@@ -70,18 +74,10 @@ class RunReader:
     def jobs(self) -> list[JobView]:
         """Jobs in the order of the plan, with their counts."""
         rows = self._db.execute(
-            """SELECT j.*, m.name AS model,
-                 (SELECT count(*) FROM samples s WHERE s.job_id = j.id AND s.status = 'scored') AS n_scored,
-                 (SELECT count(*) FROM samples s WHERE s.job_id = j.id AND s.status = 'error') AS n_errors,
-                 (SELECT count(*) FROM samples s WHERE s.job_id = j.id AND s.status = 'skipped') AS n_skipped,
-                 (SELECT count(*) FROM samples s WHERE s.job_id = j.id AND s.truncated) AS n_truncated,
-                 (SELECT count(*) FROM samples s WHERE s.job_id = j.id AND s.refused) AS n_refused,
-                 (SELECT count(*) FROM samples s WHERE s.job_id = j.id AND s.dropped > 0) AS n_dropped,
-                 (SELECT count(*) FROM responses a WHERE a.job_id = j.id) AS requests,
-                 (SELECT count(*) FROM responses a WHERE a.job_id = j.id AND a.source = 'cache') AS cache_hits
-               FROM jobs j JOIN models m ON m.id = j.model_id ORDER BY j.id"""
-        )
-        return [_job_view(row) for row in rows]
+            "SELECT j.*, m.name AS model FROM jobs j JOIN models m ON m.id = j.model_id ORDER BY j.id"
+        ).fetchall()
+        counts = job_counts(self._db)
+        return [_job_view(row, counts[row["id"]]) for row in rows]
 
     def extractions(self, job_id: int) -> dict[str, dict[str, int]]:
         """By filter that extracts: how many samples have which status (``matched``, ``no_match``, ``ambiguous``)."""
@@ -151,7 +147,30 @@ class RunReader:
             exchanges=[_exchange(r) for r in requests],
             scores=self._scores(sample_id),
             text=json.loads(row["text"]),
+            note=self.notes.get(row["model"], row["label"], row["doc_id"]),
         )
+
+    def events(self, after_id: int | None = None, levels: Sequence[str] = (), limit: int = -1) -> list[Event]:
+        """What happened, in order: the first ``limit`` events after one of them, or else the newest ones."""
+        newest, asked = after_id is None, json.dumps(list(levels))
+        rows = self._db.execute(
+            f"""SELECT id, time, level, event, fields FROM events
+                WHERE id > ? AND (? = '[]' OR level IN (SELECT value FROM json_each(?)))
+                ORDER BY id {"DESC" if newest else "ASC"} LIMIT ?""",
+            (after_id or 0, asked, asked, limit),
+        )
+        events = [Event(i, when, level, event, json_value(fields)) for i, when, level, event, fields in rows]
+        return events[::-1] if newest else events
+
+    def gauge_history(self, names: Sequence[str], since: float = 0.0) -> dict[str, list[tuple[float, float]]]:
+        """Measurements by name: (Unix seconds, value) after ``since``, in order."""
+        found: dict[str, list[tuple[float, float]]] = {}
+        for name in names:
+            rows = self._db.execute(
+                "SELECT time, value FROM gauges WHERE name = ? AND time > ? ORDER BY time", (name, since)
+            )
+            found[name] = [(when, value) for when, value in rows]
+        return found
 
     def errors(self) -> dict[str, int]:
         """By kind of error: how many samples it cost."""
@@ -179,21 +198,20 @@ class RunReader:
         ]
 
 
-def _job_view(row: sqlite3.Row) -> JobView:
+def _job_view(row: sqlite3.Row, counts: Counts) -> JobView:
     plain = (
         *("id", "model", "label", "task", "alias", "num_fewshot", "output_type", "status", "n_docs_total", "n_docs"),
-        *("n_scored", "n_errors", "n_skipped", "n_truncated", "n_refused", "n_dropped"),
-        *("requests", "cache_hits"),
         *("task_hash", "prompt_hash"),
     )
     return JobView(
         **{name: row[name] for name in plain},
-        version=json.loads(row["version"]),
+        **counts._asdict(),
+        version=json_value(row["version"]),
         error=json.loads(row["error"]) if row["error"] else None,
-        datasets=json.loads(row["datasets"]),
-        setting=json.loads(row["setting"]),
-        config=json.loads(row["config"]),
-        scoring=json.loads(row["scoring"]),
+        datasets=json_value(row["datasets"]),
+        setting=json_value(row["setting"]),
+        config=json_value(row["config"]),
+        scoring=json_value(row["scoring"]),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from lmrun.requests import Request, Response
+from lmrun.store.notes import Note
 
 JobStatus = Literal["pending", "rendered", "looked_up", "answered", "scored", "failed"]
 Subset = Literal["clean", "dirty"]
@@ -234,6 +235,19 @@ class SampleRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a run."""
+
+    id: int
+    time: float
+    """Unix seconds."""
+    level: str
+    """info, warning, error."""
+    event: str
+    fields: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Exchange:
     """One request of a sample with its response, as stored."""
 
@@ -257,3 +271,5 @@ class SampleDetail:
     scores: Sequence[ScoreRecord]
     text: Any = None
     """``doc_to_text``: an index where it names the right choice."""
+    note: Note | None = None
+    """What somebody has to say of it."""

@@ -2,6 +2,25 @@
 
 from __future__ import annotations
 
+JOB_COUNTS = """
+    CREATE TABLE job_counts (
+        job_id INTEGER PRIMARY KEY REFERENCES jobs,
+        n_scored INTEGER NOT NULL,
+        n_errors INTEGER NOT NULL,
+        n_skipped INTEGER NOT NULL,
+        n_truncated INTEGER NOT NULL,
+        n_refused INTEGER NOT NULL,
+        n_dropped INTEGER NOT NULL,
+        requests INTEGER NOT NULL,                     -- distinct ones that the job asked first
+        cache_hits INTEGER NOT NULL,                   -- of these
+        input_tokens INTEGER NOT NULL,                 -- here and below: of answers that were not in the cache
+        cached_tokens INTEGER NOT NULL,
+        output_tokens INTEGER NOT NULL,
+        reasoning_tokens INTEGER NOT NULL
+    )"""
+OLDEST_READ = 3
+"""A run of this version, or of a later one, can be read as it is."""
+
 MIGRATIONS = (
     """
     -- facts of the run, JSON values: status, created, finished, manifest_hash, plan_hash, command, pid, host …
@@ -163,5 +182,16 @@ MIGRATIONS = (
     -- 1: the model, or its provider, declined to answer
     ALTER TABLE samples ADD COLUMN refused INTEGER NOT NULL DEFAULT 0;
     CREATE INDEX errors ON responses (key) WHERE source = 'error'
+    """,
+    f"""
+    -- counts of a job as it was scored; not there while it changes
+    {JOB_COUNTS};
+
+    -- holds all that a list of samples is filtered by, in the order of the list
+    DROP INDEX samples_by_outcome;
+    CREATE INDEX samples_listed ON samples
+        (job_id, doc_id, status, correct, truncated, refused, no_match, dropped);
+    CREATE INDEX scores_ambiguous ON scores (sample_id) WHERE extraction = 'ambiguous';
+    CREATE INDEX gauges_by_name ON gauges (name, time, value)
     """,
 )

@@ -9,12 +9,20 @@ from lmrun.store.records import Tokens
 
 _DROPPED = "tokens_of_dropped_errors"
 """Fact of the run: by model, what those answers took that were errors and were asked again."""
+TOKEN_SUMS = ", ".join(
+    f"coalesce(sum(json_extract(a.response, '$.{name}_tokens')), 0)"
+    for name in ("prompt", "cached", "completion", "reasoning")
+)
+"""Of ``responses a``: the fields of ``Tokens``."""
+ASKED = "a.source IN ('computed', 'error')"
+"""What the cache answered took none."""
 
 
 def tokens_by_model(db: sqlite3.Connection) -> dict[str, Tokens]:
     """Tokens of what each model was asked for in this run; answers from the cache cost nothing."""
     found = {name: Tokens() for (name,) in db.execute("SELECT name FROM models ORDER BY id")}
-    for source in (_dropped(db), _sums(db, "a.source IN ('computed', 'error')")):
+    changing = f"{ASKED} AND a.job_id NOT IN (SELECT job_id FROM job_counts)"
+    for source in (_dropped(db), _recorded(db), _sums(db, changing)):
         for name, tokens in source.items():
             found[name] += tokens
     return found
@@ -34,14 +42,19 @@ def _dropped(db: sqlite3.Connection) -> dict[str, Tokens]:
     return {name: Tokens(**counts) for name, counts in json.loads(row[0]).items()} if row else {}
 
 
-def _sums(db: sqlite3.Connection, which: str, *values: int) -> dict[str, Tokens]:
-    sums = ", ".join(
-        f"coalesce(sum(json_extract(a.response, '$.{name}_tokens')), 0)"
-        for name in ("prompt", "cached", "completion", "reasoning")
-    )
+def _recorded(db: sqlite3.Connection) -> dict[str, Tokens]:
+    sums = ", ".join(f"sum(c.{name}_tokens)" for name in Tokens._fields)
     rows = db.execute(
-        f"""SELECT m.name, {sums} FROM responses a JOIN jobs j ON j.id = a.job_id JOIN models m ON m.id = j.model_id
-            WHERE {which} GROUP BY m.id""",
+        f"""SELECT m.name, {sums} FROM job_counts c JOIN jobs j ON j.id = c.job_id JOIN models m ON m.id = j.model_id
+            GROUP BY m.id"""
+    )
+    return {model: Tokens(*counts) for model, *counts in rows}
+
+
+def _sums(db: sqlite3.Connection, which: str, *values: int) -> dict[str, Tokens]:
+    rows = db.execute(
+        f"""SELECT m.name, {TOKEN_SUMS} FROM responses a JOIN jobs j ON j.id = a.job_id
+            JOIN models m ON m.id = j.model_id WHERE {which} GROUP BY m.id""",
         values,
     )
     return {model: Tokens(*counts) for model, *counts in rows}

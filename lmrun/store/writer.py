@@ -12,6 +12,7 @@ from typing import Any
 from lmrun.requests import Request, context_as_json
 from lmrun.store import overlaps
 from lmrun.store.connect import connect, transaction
+from lmrun.store.counts import Counts, counts_of, forget_counts, record_counts
 from lmrun.store.queue import Queue
 from lmrun.store.records import (
     AnsweredSample,
@@ -217,6 +218,7 @@ class RunStore:
         rows = [(*answer, now) for answer in answers]
         with transaction(self._db):
             self._db.executemany("INSERT OR REPLACE INTO responses VALUES (?, ?, ?, ?, ?)", rows)
+            forget_counts(self._db, (job_id for _, job_id, *_ in rows))
 
     def doubt(self, keys: Sequence[str], kind: str) -> list[str]:
         """Where a sample of ``keys`` has an error of ``kind``, give that error to all its requests.
@@ -234,10 +236,12 @@ class RunStore:
                     UPDATE responses SET source = 'error', response = json_patch(response, json_object(
                         'error', json(doubted.error), 'logprob', NULL, 'is_greedy', NULL))
                       FROM doubted JOIN requests USING (sample_id)
-                     WHERE responses.key = requests.key AND responses.source != 'error' RETURNING responses.key""",
+                     WHERE responses.key = requests.key AND responses.source != 'error'
+                     RETURNING responses.key, responses.job_id""",
                 {"keys": json.dumps(list(keys)), "kind": kind},
             ).fetchall()
-        return [key for (key,) in rows]
+            forget_counts(self._db, (job_id for _, job_id in rows))
+        return [key for key, _ in rows]
 
     def add_hits(self, job_id: int, hits: Iterable[tuple[str, str]]) -> None:
         """Store the cache's answers."""
@@ -245,6 +249,7 @@ class RunStore:
         rows = [(key, job_id, "cache", body, now) for key, body in hits]
         with transaction(self._db):
             self._db.executemany("INSERT OR IGNORE INTO responses VALUES (?, ?, ?, ?, ?)", rows)
+            forget_counts(self._db, [job_id])
 
     def computed(self, job_id: int) -> Iterator[list[tuple[str, str, str]]]:
         """Answers that this job computed (key, kind of request, response as JSON text), page by page."""
@@ -258,36 +263,17 @@ class RunStore:
             yield [(key, kind, body) for _, key, kind, body in rows]
             last = rows[-1][0]
 
-    def count_responses(self, job_id: int) -> int:
-        """How many distinct requests were answered that this job asked first."""
-        return self._count("SELECT count(*) FROM responses WHERE job_id = ?", job_id)
-
     def tokens(self) -> dict[str, Tokens]:
         """By model, the tokens of what this run asked; what the cache answered took none."""
         return tokens_by_model(self._db)
 
-    def count_hits(self, job_id: int) -> int:
-        """How many answers the cache gave to this job."""
-        return self._count("SELECT count(*) FROM responses WHERE job_id = ? AND source = 'cache'", job_id)
-
-    def count_errors(self, job_id: int) -> int:
-        """How many of the job's samples are errors."""
-        return self._count("SELECT count(*) FROM samples WHERE job_id = ? AND status = 'error'", job_id)
-
-    def count_truncated(self, job_id: int) -> int:
-        """Of how many of the job's samples an answer was cut off."""
-        return self._count("SELECT count(*) FROM samples WHERE job_id = ? AND truncated", job_id)
-
-    def count_refused(self, job_id: int) -> int:
-        """Of how many of the job's samples an answer was refused by the model or its provider."""
-        return self._count("SELECT count(*) FROM samples WHERE job_id = ? AND refused", job_id)
+    def counts(self, job_id: int) -> Counts:
+        """How the samples of a job ended, and where its answers came from."""
+        return counts_of(self._db, job_id)
 
     def extractions(self, job_id: int) -> dict[str, dict[str, int]]:
         """By filter that extracts: how many samples have which status."""
         return extraction_counts(self._db, job_id)
-
-    def _count(self, statement: str, job_id: int) -> int:
-        return int(self._db.execute(statement, (job_id,)).fetchone()[0])
 
     def reopen_errors(self, job_id: int) -> bool:
         """Drop the errors of a job so that they are asked again, whichever job asked first; False if there are none.
@@ -301,7 +287,10 @@ class RunStore:
             if not self._db.execute(f"{failed} LIMIT 1", (job_id,)).fetchone():
                 return False
             keep_tokens_of_errors(self._db, failed, job_id)
-            self._db.execute(f"DELETE FROM responses WHERE source = 'error' AND key IN ({failed})", (job_id,))
+            dropped = self._db.execute(
+                f"DELETE FROM responses WHERE source = 'error' AND key IN ({failed}) RETURNING job_id", (job_id,)
+            ).fetchall()
+            forget_counts(self._db, [job_id, *(first for (first,) in dropped)])
             self._db.execute("UPDATE jobs SET status = 'looked_up' WHERE id = ?", (job_id,))
         return True
 
@@ -324,9 +313,10 @@ class RunStore:
             for _, group in groupby(rows, key=lambda row: row["id"]):
                 yield answered_sample(list(group))
 
-    def write_outcomes(self, outcomes: Iterable[SampleOutcome]) -> None:
-        """Store the scores of samples, replacing earlier ones."""
+    def write_outcomes(self, job_id: int, outcomes: Iterable[SampleOutcome]) -> None:
+        """Store the scores of samples of a job, replacing earlier ones."""
         with transaction(self._db):
+            forget_counts(self._db, [job_id])
             for outcome in outcomes:
                 self._db.execute("DELETE FROM scores WHERE sample_id = ?", (outcome.sample_id,))
                 self._db.execute(
@@ -393,3 +383,4 @@ class RunStore:
                 "UPDATE jobs SET status = 'scored', error = NULL, scoring = ? WHERE id = ?",
                 (to_json(dict(scoring)), job_id),
             )
+            record_counts(self._db, job_id)

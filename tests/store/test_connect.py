@@ -51,6 +51,17 @@ def test_a_newer_database_is_refused(tmp_path: Path) -> None:
         connect_readonly(path, ONE)
 
 
+def test_an_older_database_is_read_where_the_caller_knows_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    connect(path, ONE)
+    assert connect_readonly(path, TWO, oldest=1).execute("PRAGMA user_version").fetchone()[0] == 1
+    with pytest.raises(StoreError, match=r"schema version 1, this lmrun reads version 2$") as caught:
+        connect_readonly(path, TWO)
+    assert "brings a run up to date" in (caught.value.hint or "")
+    with pytest.raises(StoreError, match="reads version 2 to 3"):
+        connect_readonly(path, (*TWO, ""), oldest=2)
+
+
 def test_a_database_in_a_folder_that_cannot_be_written_is_read(tmp_path: Path) -> None:
     folder = tmp_path / "archive"
     connection = connect(folder / "a.db", ONE)

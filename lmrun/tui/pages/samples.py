@@ -219,13 +219,8 @@ class SamplesPage(Page):
         if run is None or detail is None:
             return
         row = detail.row
-        try:
-            note = Notes(run).get(row.model, row.label, row.doc_id)
-        except (sqlite3.Error, LmrunError, OSError) as error:
-            self.notify(one_line(str(error)), severity="error", markup=False)
-            return
         title = f"{one_line(row.label, 40)} · doc {row.doc_id}"
-        self.app.push_screen(NoteScreen(title, note), partial(self._keep, run, detail))
+        self.app.push_screen(NoteScreen(title, detail.note), partial(self._keep, run, detail))
 
     def _keep(self, run: RunDirectory, detail: SampleDetail, written: Written | None) -> None:
         if written is None:

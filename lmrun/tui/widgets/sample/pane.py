@@ -14,7 +14,6 @@ from textual.events import Resize
 from textual.message import Message
 
 from lmrun.errors import LmrunError
-from lmrun.store.notes import Notes
 from lmrun.store.reader import RunReader
 from lmrun.store.records import JobView, SampleDetail
 from lmrun.store.runs import RunDirectory
@@ -205,7 +204,7 @@ class SamplePane(Vertical):
             case "Choices":
                 return choice_lines(detail, wanted.width)
             case _:
-                return meta_lines(detail, job, Notes(wanted.run).get(row.model, row.label, row.doc_id))
+                return meta_lines(detail, job)
 
     def on_sample_pane_looked(self, event: Looked) -> None:
         """Show it if it is still wanted, and make what is."""
