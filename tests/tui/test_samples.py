@@ -569,7 +569,10 @@ def test_without_a_tokenizer_it_says_why(finished: RunDirectory) -> None:
 
 # -- hostile texts -----------------------------------------------------------------------------------------------------
 
-HOSTILE = "\x1b[31mred\x1b]0;title\x07 \x00 [bold]x[/] [@click=app.quit]y[/] \u202eabc \u200f \ud800 \x9b31m 日本語 \t e\u0301 "
+HOSTILE = (
+    "\x1b[31mred\x1b]0;title\x07 \x00 [bold]x[/] [@click=app.quit]y[/] \u202eabc \u200f \ud800 \x9b31m "
+    "日本語 \t e\u0301 "
+)
 
 
 def test_hostile_texts_are_only_shown(finished: RunDirectory) -> None:
