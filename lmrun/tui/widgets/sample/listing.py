@@ -187,7 +187,9 @@ class SampleList(Vertical):
     def look_again(self) -> None:
         """Bring what is seen up to date, and count what fits by now; the rows stay the same."""
         self.table.renew()
-        if self._reader and self._complete and not self._is_at_work("count"):
+        # A search reads all texts: too much to be done again and again.
+        is_search = any(term.key == "text" for term in self._query.terms)
+        if self._reader and self._complete and not is_search and not self._is_at_work("count"):
             work = partial(self._count, self._reader.run, self._query, self._turn)
             self.run_worker(work, group="count", thread=True)
 
