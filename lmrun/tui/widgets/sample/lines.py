@@ -12,7 +12,6 @@ from rich.cells import get_character_cell_size
 from lmrun.display.format import safe
 from lmrun.tui.text import LONGEST
 
-
 _NARROW = re.compile("[ -\u02ff]*")
 """Characters that take one cell each; control characters never come here."""
 
