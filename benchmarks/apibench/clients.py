@@ -76,12 +76,26 @@ def measured(command: Sequence[str], folder: Path, environment: Mapping[str, str
     with out.open("w") as stdout, err.open("w") as stderr:
         started = time.time()
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=stdout, stderr=stderr)
-        _, status, usage = os.wait4(process.pid, 0)
+        peak = 0.0
+        # Not `ru_maxrss`: on Linux a child inherits the peak of the process that started it.
+        while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
+            peak = max(peak, _peak_memory(process.pid))
+            time.sleep(0.05)
+        _, status, usage = ended
         process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.time() - started
     texts = [path.read_text(encoding="utf-8", errors="replace") for path in (out, err)]
     cpu = usage.ru_utime + usage.ru_stime
-    return Ran(process.returncode, started, seconds, cpu, usage.ru_maxrss / 1024, *texts, server.stats())
+    return Ran(process.returncode, started, seconds, cpu, peak, *texts, server.stats())
+
+
+def _peak_memory(pid: int) -> float:
+    """MB; 0 where the process has just ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
 
 
 @dataclass(frozen=True)
