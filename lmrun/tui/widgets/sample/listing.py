@@ -6,6 +6,7 @@ import sqlite3
 import time
 from array import array
 from collections.abc import Sequence
+from contextlib import closing, suppress
 from functools import partial
 
 from textual.app import ComposeResult
@@ -114,20 +115,27 @@ class SampleList(Vertical):
         if self._reader and self._reader.run != run:
             self._reader.close()
             self._reader = self._selected = None
-        if run and self._reader is None:
-            self._reader = RunReader(run)
-            self._models = len(self._reader.models())
-            self._lay_out()
         self._goal = self.selected if stay else None
         self._query, self._ids, self._new, self._error = query, array("q"), 0, ""
         self._turn += 1
-        self._complete = run is None
+        self._complete = not (run and self._open(run))
         self.table.renew(0)
         self.workers.cancel_group(self, "count")
         self.workers.cancel_group(self, "wrong")
-        if run:
+        if run and self._reader:
             self.run_worker(partial(self._read, run, query, self._turn), group="ids", exclusive=True, thread=True)
         self._tell()
+
+    def _open(self, run: RunDirectory) -> bool:
+        if self._reader is None:
+            try:
+                self._reader = RunReader(run)
+                self._models = len(self._reader.models())
+            except (sqlite3.Error, LmrunError) as error:
+                self._error = one_line(str(error))
+                return False
+            self._lay_out()
+        return True
 
     def reload(self) -> None:
         """Read the list again: take in what has come since."""
@@ -138,8 +146,7 @@ class SampleList(Vertical):
         worker, waiting, told = get_current_worker(), array("q"), 0.0
         error = ""
         try:
-            reader = RunReader(run)
-            try:
+            with closing(RunReader(run)) as reader:
                 for ids in reader.sample_ids(query):
                     if worker.is_cancelled:
                         return
@@ -147,8 +154,6 @@ class SampleList(Vertical):
                     if waiting and time.monotonic() - told > _PACE:
                         self.post_message(self.Read(turn, waiting, complete=False))
                         waiting, told = array("q"), time.monotonic()
-            finally:
-                reader.close()
         except (sqlite3.Error, LmrunError) as problem:
             error = one_line(str(problem))
         self.post_message(self.Read(turn, waiting, complete=True, error=error))
@@ -197,13 +202,9 @@ class SampleList(Vertical):
         return any(w.group == group and w.node is self and not w.is_finished for w in self.workers)
 
     def _count(self, run: RunDirectory, query: SampleQuery, turn: int) -> None:
-        reader = RunReader(run)
-        try:
+        # Where the files cannot be read just now, the next look tells.
+        with suppress(sqlite3.Error, LmrunError), closing(RunReader(run)) as reader:
             self.post_message(self.Counted(turn, reader.count(query)))
-        except sqlite3.Error:
-            pass  # the engine moves its files; the next look tells
-        finally:
-            reader.close()
 
     def on_sample_list_counted(self, event: Counted) -> None:
         """Say how many are new."""
@@ -223,17 +224,15 @@ class SampleList(Vertical):
         self.run_worker(work, group="wrong", exclusive=True, thread=True)
 
     def _find(self, run: RunDirectory, ids: array[int], row: int, step: int, turn: int) -> None:
-        worker, reader, at, size = get_current_worker(), RunReader(run), 0, _FIRST
-        try:
+        worker, at, size = get_current_worker(), 0, _FIRST
+        with suppress(sqlite3.Error, LmrunError), closing(RunReader(run)) as reader:
             while at < len(ids) and not worker.is_cancelled:
-                wrong = reader.wrong_among(ids[at : at + size])
-                for place in range(at, min(at + size, len(ids))):
-                    if ids[place] in wrong:
-                        self.post_message(self.Found(turn, row + step * (place + 1)))
-                        return
+                some = ids[at : at + size]
+                wrong = reader.wrong_among(some)
+                if place := next((place for place, i in enumerate(some, start=at + 1) if i in wrong), None):
+                    self.post_message(self.Found(turn, row + step * place))
+                    return
                 at, size = at + size, min(2 * size, _MOST)
-        finally:
-            reader.close()
         if not worker.is_cancelled:
             self.post_message(self.Found(turn, None))
 

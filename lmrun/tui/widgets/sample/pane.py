@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import closing
 from functools import partial
 from typing import NamedTuple
 
@@ -43,14 +43,6 @@ class _Wanted(NamedTuple):
     """Counts up when the same has to be read again."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Model:
-    """What is known of the run beside the sample."""
-
-    jobs: Mapping[tuple[str, str], JobView]
-    facts: Mapping[str, Mapping[str, object]]
-
-
 class SamplePane(Vertical):
     """Tabs and text."""
 
@@ -73,7 +65,7 @@ class SamplePane(Vertical):
         self._run: RunDirectory | None = None
         self._sample_id: int | None = None
         self._detail: SampleDetail | None = None
-        self._known: _Model | None = None
+        self._jobs: dict[tuple[str, str], JobView] = {}
         self._tokens: dict[str, Tokens | str] = {}
         """By model; or why there are none."""
         self._loading = ""
@@ -92,7 +84,7 @@ class SamplePane(Vertical):
 
     def open_run(self, run: RunDirectory | None) -> None:
         """Samples are of this run from now on."""
-        self._run, self._known, self._tokens, self._loading = run, None, {}, ""
+        self._run, self._jobs, self._tokens, self._loading = run, {}, {}, ""
         self.show(None)
 
     def show(self, sample_id: int | None) -> None:
@@ -180,19 +172,16 @@ class SamplePane(Vertical):
         self.post_message(self.Looked(wanted, detail, lines))
 
     def _read(self, wanted: _Wanted) -> SampleDetail:
-        reader = RunReader(wanted.run)
-        try:
-            if self._known is None:
-                jobs = {(job.model, job.label): job for job in reader.jobs()}
-                self._known = _Model(jobs, {model["name"]: model["facts"] for model in reader.models()})
-            return reader.sample(wanted.sample_id)
-        finally:
-            reader.close()
+        with closing(RunReader(wanted.run)) as reader:
+            detail = reader.sample(wanted.sample_id)
+            job = (detail.row.model, detail.row.label)
+            if job not in self._jobs:
+                self._jobs[job] = reader.job(*job)
+            return detail
 
     def _lines(self, wanted: _Wanted, detail: SampleDetail) -> Iterable[Line]:
-        assert self._known is not None
         row = detail.row
-        job = self._known.jobs[row.model, row.label]
+        job = self._jobs[row.model, row.label]
         match wanted.view:
             case "Prompt" if wanted.as_tokens:
                 tokens = self._tokens.get(row.model, "loading the tokenizer …")
@@ -219,16 +208,15 @@ class SamplePane(Vertical):
         self._want()
 
     def _load_tokens(self, model: str) -> None:
-        if model not in self._tokens and self._loading != model and self._run and self._known:
+        if model not in self._tokens and self._loading != model and self._run:
             self._loading = model
-            facts = self._known.facts.get(model, {})
-            self.run_worker(partial(self._load, self._run, model, facts), thread=True, group="tokenizer")
+            self.run_worker(partial(self._load, self._run, model), thread=True, group="tokenizer")
 
-    def _load(self, run: RunDirectory, model: str, facts: Mapping[str, object]) -> None:
+    def _load(self, run: RunDirectory, model: str) -> None:
         tokens: Tokens | str
         try:
-            tokens = Tokens(model_spec(run, model), facts)
-        except (LmrunError, OSError, ValueError, ImportError) as error:
+            tokens = Tokens(model_spec(run, model), _facts(run, model))
+        except (LmrunError, sqlite3.Error, OSError, ValueError, ImportError) as error:
             hint = getattr(error, "hint", "")
             tokens = one_line(f"no tokens: {error}" + (f" ({hint})" if hint else ""))
         if run == self._run:
@@ -240,6 +228,13 @@ class SamplePane(Vertical):
         self._loading = ""
         self._drawn = None
         self._want()
+
+
+def _facts(run: RunDirectory, name: str) -> Mapping[str, object]:
+    """What the run has recorded of a model."""
+    with closing(RunReader(run)) as reader:
+        facts: Mapping[str, object] = next(model["facts"] for model in reader.models() if model["name"] == name)
+        return facts
 
 
 def _title(detail: SampleDetail) -> str:
