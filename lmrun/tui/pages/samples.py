@@ -128,7 +128,7 @@ class SamplesPage(Page):
     def on_virtual_table_chosen(self, event: VirtualTable.Chosen) -> None:
         """Enter: read it."""
         self._zoom("-only-sample")
-        self.query_one(Reader).focus()
+        self._pane.reader.focus()
 
     # -- which samples -------------------------------------------------------------------------------------------------
 
@@ -184,11 +184,11 @@ class SamplesPage(Page):
 
     def action_scroll_down(self) -> None:
         """The sample a few lines on."""
-        self.query_one(Reader).action_scroll_few(1)
+        self._pane.reader.action_scroll_few(1)
 
     def action_scroll_up(self) -> None:
         """The sample a few lines back."""
-        self.query_one(Reader).action_scroll_few(-1)
+        self._pane.reader.action_scroll_few(-1)
 
     def action_zoom(self) -> None:
         """Only what has the focus, or both."""

@@ -67,6 +67,8 @@ class SampleList(Vertical):
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
+        self._words = Static("", id="words", markup=False)
+        self.table = VirtualTable(_columns(0, 1), self._rows)
         self._reader: RunReader | None = None
         self._query = SampleQuery()
         self._ids: array[int] = array("q")
@@ -82,8 +84,8 @@ class SampleList(Vertical):
 
     def compose(self) -> ComposeResult:
         """Words over the table."""
-        yield Static("", id="words", markup=False)
-        yield VirtualTable(_columns(0, 1), self._rows)
+        yield self._words
+        yield self.table
 
     def on_resize(self, event: Resize) -> None:
         """Columns follow the width."""
@@ -96,11 +98,6 @@ class SampleList(Vertical):
         """Let go of the run's files."""
         if self._reader:
             self._reader.close()
-
-    @property
-    def table(self) -> VirtualTable:
-        """The table."""
-        return self.query_one(VirtualTable)
 
     @property
     def selected(self) -> int | None:
@@ -257,7 +254,7 @@ class SampleList(Vertical):
             words = f"{self.table.cursor + 1:,} of {count:,} samples{'' if self._complete else ' …'}"
         if self._new:
             words += f" · {self._new:,} new, u shows them"
-        self.query_one("#words", Static).update(words)
+        self._words.update(words)
 
     def _rows(self, start: int, stop: int) -> Sequence[Row]:
         if self._reader is None:

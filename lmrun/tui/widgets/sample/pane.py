@@ -62,6 +62,7 @@ class SamplePane(Vertical):
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
+        self._tabs, self.reader = Tabs(), Reader()
         self._run: RunDirectory | None = None
         self._sample_id: int | None = None
         self._detail: SampleDetail | None = None
@@ -77,8 +78,8 @@ class SamplePane(Vertical):
 
     def compose(self) -> ComposeResult:
         """Tabs over text."""
-        yield Tabs()
-        yield Reader()
+        yield self._tabs
+        yield self.reader
 
     # -- what the page does with it ------------------------------------------------------------------------------------
 
@@ -93,7 +94,7 @@ class SamplePane(Vertical):
         if sample_id is None:
             self._detail = self._wanted = self._drawn = None
             self._tabs.words = ""
-            self._reader.show([])
+            self.reader.show([])
         self._want()
 
     def again(self) -> None:
@@ -106,14 +107,6 @@ class SamplePane(Vertical):
         """The sample on the screen, unless another one is on its way."""
         detail = self._detail
         return detail if detail and detail.row.id == self._sample_id else None
-
-    @property
-    def _tabs(self) -> Tabs:
-        return self.query_one(Tabs)
-
-    @property
-    def _reader(self) -> Reader:
-        return self.query_one(Reader)
 
     def turn_tab(self, step: int) -> None:
         """Show the next view, or the one before."""
@@ -149,7 +142,7 @@ class SamplePane(Vertical):
         """Make what is wanted now; while something else is being made, afterwards: only the newest counts."""
         if self._run is None or self._sample_id is None:
             return
-        width = self._reader.width if self._tabs.view == "Choices" else 0
+        width = self.reader.width if self._tabs.view == "Choices" else 0
         self._wanted = _Wanted(
             self._run, self._sample_id, self._tabs.view, width, self._unfolded, self._as_tokens, self._turn
         )
@@ -202,7 +195,7 @@ class SamplePane(Vertical):
             before, self._drawn, self._detail = self._drawn, event.wanted, event.detail
             same = before is not None and before._replace(turn=0, width=0) == event.wanted._replace(turn=0, width=0)
             self._tabs.words = _title(event.detail) if event.detail else ""
-            self._reader.show(event.lines, keep=same)
+            self.reader.show(event.lines, keep=same)
             if event.wanted.as_tokens and event.wanted.view == "Prompt" and event.detail:
                 self._load_tokens(event.detail.row.model)
         self._want()
