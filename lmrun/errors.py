@@ -78,6 +78,14 @@ class LmrunError(Exception):
         self.hint = hint
         self.problems = problems
 
+    def in_full(self) -> str:
+        """Message, every problem and hint, in lines."""
+        lines = [f"error: {self.message}"]
+        lines.extend("  " + line for problem in self.problems for line in str(problem).splitlines())
+        if self.hint:
+            lines.append(f"hint: {self.hint}")
+        return "\n".join(lines)
+
 
 class ManifestError(LmrunError):
     """The manifest is wrong; ``problems`` lists everything that is, at once."""

@@ -49,6 +49,12 @@ class Usage:
     device: str | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Facts known only once the model is loaded (parameters, device name, effective batch size)."""
+    in_flight: int | None = None
+    limit: int | None = None
+    """Requests that may be in flight at once, or the batch size."""
+    held_by: str = ""
+    """What keeps it from more, e.g. ``429``."""
+    retries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +136,28 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Free the model and its memory. Safe to call twice, and before ``load``."""
+        ...
+
+
+@runtime_checkable
+class Steerable(Protocol):
+    """A streaming backend that can be slowed down, sped up and held back while it works; called from its own thread."""
+
+    @property
+    def steerable(self) -> bool:
+        """Whether it can, the way it works now."""
+        ...
+
+    def hold(self, held: bool) -> None:
+        """Send nothing more, and finish what is in flight; or go on. Chunks come all the same, if empty ones."""
+        ...
+
+    def scale(self, factor: float) -> str:
+        """Work on so many times as many requests at once, at least one; says in words how many that are."""
+        ...
+
+    def drop(self, positions: Collection[int]) -> Collection[int]:
+        """Forget those of these requests that are not on their way yet; says which. They get no answer."""
         ...
 
 

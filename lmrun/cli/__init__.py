@@ -113,8 +113,4 @@ def main() -> None:
 def _report(error: LmrunError) -> None:
     from lmrun.display.format import safe
 
-    lines = [f"error: {error.message}"]
-    lines.extend("  " + line for problem in error.problems for line in str(problem).splitlines())
-    if error.hint:
-        lines.append(f"hint: {error.hint}")
-    sys.stderr.write(safe("\n".join(lines)) + "\n")
+    sys.stderr.write(safe(error.in_full()) + "\n")

@@ -5,9 +5,14 @@ from __future__ import annotations
 import re
 import unicodedata
 
-_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
-# Marks that reorder the text around them: shown, they could make an answer look like another one.
-_BIDI = {0x202A, 0x202B, 0x202C, 0x202D, 0x202E, 0x2066, 0x2067, 0x2068, 0x2069}
+_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+# Scripts and signs without marks, joiners or anything hidden need no second look: most text is made of them.
+_PLAIN = r"\x20-\x7e\xa0-\xac\xae-\u02ff\u0370-\u0482\u048a-\u0558\u2010-\u2027\u2030-\u205e\u2100-\u2bff"
+_PLAIN_EAST = r"\u3000-\u3029\u3041-\u3096\u30a0-\u30ff\u4e00-\u9fff\uac00-\ud7a3\uff01-\uff9f"
+_UNUSUAL = re.compile(rf"[^\n\t{_PLAIN}{_PLAIN_EAST}]+")
+_JOINERS = {"\u200c": "\u200c", "\u200d": ""}  # the second one hides how wide emoji are
+_STACKED = 4  # marks above and below one letter; living languages need no more
+_HIDDEN = "�"
 
 
 def duration(seconds: float) -> str:
@@ -68,23 +73,56 @@ def spending(usd: float, tokens: int) -> str:
 
 
 def safe(text: str) -> str:
-    """Text of a model or dataset without anything a terminal would act on.
+    """Text of a model or dataset without anything a terminal would act on, and without anything that cannot be seen.
 
-    Escape sequences become ``␛``, other control characters their pictures (``␇``); newlines and tabs stay.
+    Escape sequences become ``␛``, other control characters their pictures (``␇``), marks that reorder text, have no
+    width or pile up ``�``; newlines and tabs stay.
     """
-    if text.isprintable():
+    if text.isascii() and text.isprintable():
         return text
-    return "".join(_visible(c) for c in _ESCAPE.sub("␛", text))
+    return _UNUSUAL.sub(_seen, _ESCAPE.sub("␛", text))
 
 
-def _visible(c: str) -> str:
+def _seen(unusual: re.Match[str]) -> str:
+    run, whole = unusual[0], unusual.string
+    before = whole[unusual.start() - 1] if unusual.start() else "\n"
+    marks = 0
+    out = []
+    for place, c in enumerate(run):
+        category = unicodedata.category(c)
+        if category in ("Mn", "Me"):
+            marks += 1
+            if not "\ufe00" <= c <= "\ufe0f":  # they ask for a drawing in colour, of another width
+                out.append(_mark(c, marks, alone=before in "\n\t"))
+            continue
+        marks, before = 0, c
+        if c in _JOINERS and 0 < place < len(run) - 1:
+            out.append(_JOINERS[c])
+        else:
+            out.append(_visible(c, category))
+    return "".join(out)
+
+
+def _mark(c: str, count: int, *, alone: bool) -> str:
+    """A mark over or under a letter; ``alone``: at the start of a line, where it would go to what stands before."""
+    if count > _STACKED:
+        return _HIDDEN if count == _STACKED + 1 else ""
+    return f"◌{c}" if alone and count == 1 else c
+
+
+def _visible(c: str, category: str) -> str:
     code = ord(c)
-    if c in "\n\t":
-        return c
     if code < 0x20:
         return chr(0x2400 + code)
     if code == 0x7F:
         return "␡"
-    if code in _BIDI or unicodedata.category(c) in ("Cc", "Cs"):
-        return "�"
+    if category in ("Zl", "Zp"):
+        return "␤"
+    # Those of Arabic and Kaithi are signs that stand around numbers; all others reorder, join or hide.
+    if category in ("Cc", "Cs") or (category == "Cf" and not _is_sign(code)):
+        return _HIDDEN
     return c
+
+
+def _is_sign(code: int) -> bool:
+    return 0x600 <= code <= 0x605 or code in (0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD)

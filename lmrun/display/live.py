@@ -103,7 +103,7 @@ def _score(job: JobProgress) -> Text:
 
 def _status(snapshot: Snapshot) -> list[str]:
     """The whole of the run, and what happens right now."""
-    parts = [duration(snapshot.elapsed), snapshot.phase]
+    parts = [duration(snapshot.elapsed), "paused" if snapshot.paused else snapshot.phase]
     if snapshot.requests:
         parts.append(f"{snapshot.done:,}/{snapshot.requests:,}")
     if snapshot.rate is not None:

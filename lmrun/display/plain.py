@@ -32,6 +32,7 @@ class PlainSink:
             self._line(snapshot, note)
         self._notes = len(snapshot.notes)
         phase = snapshot.phase if snapshot.phase == "answering" else f"{snapshot.phase} {snapshot.detail}"
+        phase += " paused" * snapshot.paused
         changed = phase != self._seen_phase
         for job in snapshot.jobs:
             if job.state in ("done", "failed") and self._seen_states.get((job.model, job.label)) != job.state:
@@ -62,7 +63,7 @@ def _job_line(job: JobProgress) -> str:
 
 
 def _status_line(snapshot: Snapshot) -> str:
-    parts: list[str] = [snapshot.phase]
+    parts: list[str] = [snapshot.phase, *["paused"] * snapshot.paused]
     if snapshot.detail:
         parts.append(snapshot.detail)
     current = next((j for j in snapshot.jobs if j.state not in ("waiting", "done", "failed", "ready")), None)

@@ -12,6 +12,7 @@ from lmrun.engine.budget import Budget
 from lmrun.engine.gauges import Gauges
 from lmrun.engine.progress import Tracker
 from lmrun.engine.signals import interrupts
+from lmrun.engine.steering import LeftOut, Steering
 from lmrun.requests import RequestKind, Response
 from lmrun.store.cache import Cache
 from lmrun.store.log import RunLog
@@ -41,6 +42,7 @@ class Answerer:
     log: RunLog
     gauges: Gauges
     budget: Budget
+    steering: Steering
     _doubted: set[int] = field(default_factory=set)
     """Jobs with answers that cannot be true."""
 
@@ -72,7 +74,9 @@ class Answerer:
             work.update(left.cost)
             counts = self.store.counts(job.id)
             done, hits = counts.requests, counts.cache_hits
-            self.tracker.update(job.model, job.label, requests=done + left.requests, done=done, cache_hits=hits)
+            self.tracker.update(
+                job.model, job.label, requests=done + left.requests, done=done, cache_hits=hits, errors=0
+            )
         self.tracker.expect(work)
 
     def answer(self, job: JobAddress, backend: Callable[[], Backend]) -> None:
@@ -89,8 +93,17 @@ class Answerer:
         self, job: JobAddress, backend: Callable[[], Backend], requests: QueuedRequests, left: int
     ) -> None:
         guard = self.budget.guard(job.model)
+        self._heed(job)
         for chunk in guard.chunks(lambda: backend().run(requests, requests.answered), left):
             self.keep(job.fingerprint, {job.id: job}, [(requests.ticket(i), answer) for i, answer in chunk])
+            self._heed(job)
+
+    def _heed(self, job: JobAddress) -> None:
+        """Heed what the user wants. Raises :class:`LeftOut` where that is no more of this job."""
+        self.steering.checkpoint()
+        self.gauges.sample()
+        if self.steering.is_left_out(job.model, job.label):
+            raise LeftOut
 
     def keep(self, fingerprint: str, jobs: dict[int, JobAddress], answers: Sequence[tuple[Ticket, Response]]) -> None:
         """Make answers of one model durable, and count them."""
@@ -111,7 +124,7 @@ class Answerer:
             if known:
                 self._remember(fingerprint, known)
             self._doubt([ticket for ticket, _ in answers], errors)
-        self._count(jobs, [ticket for ticket, _ in answers], errors)
+        self._count(jobs, answers, errors)
 
     def _remember(self, fingerprint: str, answers: Sequence[tuple[str, str, str]]) -> None:
         self._write_cache(lambda cache: cache.put(fingerprint, answers))
@@ -137,12 +150,25 @@ class Answerer:
             self.tracker.note(f"warning: the cache cannot be written any more ({error}); the run goes on without it")
             self.log.write("warning", "cache lost", error=str(error))
 
-    def _count(self, jobs: dict[int, JobAddress], tickets: Sequence[Ticket], errors: Counter[tuple[int, str]]) -> None:
+    def show_spending(self, model: str) -> None:
+        """Show what was spent in all, and for a model."""
+        self.tracker.spend(*self.budget.spent())
+        account = self.budget.accounts[model]
+        self.tracker.update_model(model, usd=account.usd(), tokens=account.spent.total)
+
+    def _count(
+        self,
+        jobs: dict[int, JobAddress],
+        answers: Sequence[tuple[Ticket, Response]],
+        errors: Counter[tuple[int, str]],
+    ) -> None:
         work: Counter[RequestKind] = Counter()
         counts: Counter[int] = Counter()
-        for ticket in tickets:
+        tokens: Counter[int] = Counter()
+        for ticket, response in answers:
             work[ticket.kind] += ticket.cost
             counts[ticket.job_id] += 1
+            tokens[ticket.job_id] += response.prompt_tokens + response.completion_tokens
         failed: Counter[int] = Counter()
         for (job_id, kind), n in errors.items():
             failed[job_id] += n
@@ -151,6 +177,6 @@ class Answerer:
         self.tracker.worked(work)
         for job_id, n in counts.items():
             job = jobs[job_id]
-            self.tracker.answered(job.model, job.label, n, failed[job_id])
-        self.gauges.sample()
-        self.tracker.spend(*self.budget.spent())
+            self.tracker.answered(job.model, job.label, n, failed[job_id], tokens[job_id])
+        if counts:
+            self.show_spending(job.model)

@@ -12,7 +12,7 @@ from typing import Any
 
 from lmrun.backends.base import Chunk
 from lmrun.engine.estimate import upper_bound
-from lmrun.engine.prices import Price
+from lmrun.engine.price import Price
 from lmrun.engine.signals import throw_into
 from lmrun.requests import Request
 from lmrun.store.records import Tokens
@@ -137,12 +137,16 @@ class Guard:
             if left > 0:
                 self.require(_ONE)
 
+    def release(self, position: int) -> None:
+        """This request will have no answer."""
+        self._account.reserved -= self._on_their_way.pop(position, _NONE)
+
     def _settled(self, answers: Iterator[Chunk]) -> Iterator[Chunk]:
         """Put what answers took in the place of what they could have taken."""
         chunk = next(answers, None)
         while chunk is not None:
             for position, response in chunk:
-                self._account.reserved -= self._on_their_way.pop(position, _NONE)
+                self.release(position)
                 self._account.spent += Tokens.of(response)
             try:
                 yield chunk

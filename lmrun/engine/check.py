@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from lmrun.engine.inputs import Overrides, open_manifest, open_sources
-from lmrun.engine.plan import PlannedJob, plan_jobs, plan_models, warnings_of
+from lmrun.engine.plan import PlannedJob, PlannedModel, plan_jobs, plan_models, warnings_of
 from lmrun.errors import LmrunError, Problem
 
 
-def check_manifest(name: str, overrides: Overrides) -> tuple[list[Problem], list[str]]:
-    """The problems of a manifest, its tasks, their data and metrics, and its models; and warnings about its jobs.
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What is known of a manifest; without problems it can run."""
 
-    Without problems it can run.
-    """
+    problems: Sequence[Problem]
+    warnings: Sequence[str] = ()
+    models: Sequence[PlannedModel] = ()
+    jobs: Sequence[PlannedJob] = ()
+    """Of each model; empty where a task has a problem."""
+
+
+def check_manifest(name: str, overrides: Overrides) -> Check:
+    """The problems of a manifest, its tasks, their data and metrics, and its models; and warnings about its jobs."""
     try:
         manifest = open_manifest(name, overrides)
     except LmrunError as error:
-        return _problems(error), []
+        return Check(_problems(error))
     problems: list[Problem] = []
     jobs: Sequence[PlannedJob] = ()
     try:
@@ -28,7 +37,7 @@ def check_manifest(name: str, overrides: Overrides) -> tuple[list[Problem], list
     for model in models:
         if model.error:
             problems.extend(_problems(model.error))
-    return problems, warnings_of(jobs, models)
+    return Check(problems, warnings_of(jobs, models), models, jobs)
 
 
 def _problems(error: LmrunError) -> list[Problem]:

@@ -1,56 +1,63 @@
-"""Measurements of the machine while a run goes on: memory and load of this process, memory and load of GPUs."""
+"""What is measured while a run goes on, over time: the machine, and how fast the models answer."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from threading import Event, Thread
+
+from lmrun.engine.progress import Snapshot
+
+INTERVAL = 5.0
+"""Seconds between two measurements."""
+_MOST_KEPT = 10_000
+"""Measurements that are kept while the engine's thread is away, e.g. in a long batch."""
 
 
 class Gauges:
-    """Samples at most every ``interval`` seconds, whenever it is called."""
+    """Measures in a thread of its own, so that long batches are seen as well; the engine's thread writes it down."""
 
-    interval = 5.0
-
-    def __init__(self, record: Callable[[dict[str, float]], None]) -> None:
-        import psutil
-
+    def __init__(self, record: Callable[[float, Mapping[str, float]], None]) -> None:
         self._record = record
-        self._process = psutil.Process()
-        self._process.cpu_percent()  # the first call only starts the clock
-        self._gpus = _nvidia_gpus()
-        self._last = time.monotonic()
+        self._measured: deque[tuple[float, dict[str, float]]] = deque(maxlen=_MOST_KEPT)
+
+    @contextmanager
+    def measured(self, look: Callable[[], Snapshot]) -> Iterator[None]:
+        """Measure while the block runs."""
+        over = Event()
+
+        def measure() -> None:
+            while not over.wait(INTERVAL):
+                self._measured.append((time.time(), dict(values(look()))))
+
+        thread = Thread(target=measure, name="gauges", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join(timeout=5)
+            self.sample()
 
     def sample(self) -> None:
-        """Record what is measured now, unless that was done just before."""
-        now = time.monotonic()
-        if now - self._last < self.interval:
-            return
-        self._last = now
-        values = {"rss_bytes": float(self._process.memory_info().rss), "cpu_percent": self._process.cpu_percent()}
-        for index, gpu in enumerate(self._gpus):
-            values |= {f"gpu{index}_{name}": value for name, value in gpu().items()}
-        self._record(values)
+        """Write down what was measured meanwhile; called by the engine's thread, as often as it likes."""
+        while self._measured:
+            self._record(*self._measured.popleft())
 
 
-def _nvidia_gpus() -> list[Callable[[], dict[str, float]]]:
-    """A reading function per NVIDIA GPU; none where there is no driver, or no nvidia-ml-py."""
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-    except ImportError:
-        return []
-    except pynvml.NVMLError:
-        return []
-
-    def reader(handle: Any) -> Callable[[], dict[str, float]]:
-        def read() -> dict[str, float]:
-            memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
-            load = pynvml.nvmlDeviceGetUtilizationRates(handle)
-            return {"memory_bytes": float(memory.used), "utilisation_percent": float(load.gpu)}
-
-        return read
-
-    return [reader(handle) for handle in handles]
+def values(snapshot: Snapshot) -> Iterator[tuple[str, float]]:
+    """What is kept of a snapshot, by name."""
+    named: list[tuple[str, float | None]] = [("rss_bytes", snapshot.rss), ("cpu_percent", snapshot.cpu)]
+    for device in snapshot.devices:
+        gpu = f"gpu{device.name.split()[0]}"
+        named += [
+            (f"{gpu}_memory_bytes", device.memory_used),
+            (f"{gpu}_utilisation_percent", device.utilisation),
+            (f"{gpu}_power_watts", device.power),
+        ]
+    for name in ("requests_per_second", "tokens_per_second", "in_flight", "limit"):
+        known = [value for model in snapshot.models if (value := getattr(model, name)) is not None]
+        named.append((name, float(sum(known)) if known else None))
+    return ((name, value) for name, value in named if value is not None)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from lmrun.errors import RunError, StoreError
 from lmrun.store.reader import RunReader
@@ -19,10 +19,10 @@ from lmrun.store.writer import RunStore
 
 @dataclass(frozen=True, slots=True)
 class OpenRun:
-    """A run directory that this process holds until ``lock`` is released."""
+    """A run directory that this process holds until the end of a ``with`` block of ``lock``."""
 
     directory: RunDirectory
-    lock: BaseFileLock
+    lock: AcquireReturnProxy
     resumed: bool
     note: str | None = None
     """What the user should know about the choice."""
@@ -100,8 +100,8 @@ def _new(runs_dir: Path, name: str, manifest_hash: str, plan_hash: str, note: st
     return OpenRun(directory, lock, resumed=False, note=note)
 
 
-def hold(directory: RunDirectory) -> BaseFileLock:
-    """Hold an existing run, e.g. to score it again.
+def hold(directory: RunDirectory) -> AcquireReturnProxy:
+    """Hold an existing run for a ``with`` block, e.g. to score it again.
 
     Raises:
         RunError: if another process works on it.
@@ -112,13 +112,11 @@ def hold(directory: RunDirectory) -> BaseFileLock:
     return lock
 
 
-def _hold(directory: RunDirectory) -> BaseFileLock | None:
-    lock = FileLock(directory.engine_lock)
+def _hold(directory: RunDirectory) -> AcquireReturnProxy | None:
     try:
-        lock.acquire(timeout=0)
+        return FileLock(directory.engine_lock).acquire(timeout=0)
     except Timeout:
         return None
-    return lock
 
 
 def _info(directory: RunDirectory) -> dict[str, object]:

@@ -10,6 +10,7 @@ from threading import Lock
 from typing import Any, Literal
 
 from lmrun.backends.base import Usage
+from lmrun.engine.pace import Pace
 from lmrun.requests import RequestKind
 
 Phase = Literal[
@@ -93,6 +94,17 @@ class Device:
 
 
 @dataclass(frozen=True, slots=True)
+class Machine:
+    """What the engine takes of its machine."""
+
+    devices: Sequence[Device] = ()
+    rss: float | None = None
+    """Bytes of this process."""
+    cpu: float | None = None
+    """Percent of one core."""
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The whole run at one moment."""
 
@@ -138,17 +150,27 @@ class Snapshot:
 
 
 class Tracker:
-    """Counters of a run. The engine writes, displays call :meth:`snapshot`."""
+    """Counters of a run. The engine writes, displays call :meth:`snapshot`.
+
+    Its time stands still while the run is paused, so that a pause spoils no rate and no forecast.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = Lock()  # guards everything below: the engine's thread writes, the display's reads
+        self._paused_at: float | None = None
+        self._lost = 0.0  # in pauses that are over
         self._started = self._changed = clock()
         self._run_id = ""
         self._phase: Phase = "planning"
         self._detail = ""
         self._jobs: dict[tuple[str, str], JobProgress] = {}
+        self._models: dict[str, ModelProgress] = {}
+        self._paces: dict[str | tuple[str, str], Pace] = {}
+        """Of models, and of jobs that are worked on."""
         self._usage: Callable[[], Usage] | None = None
+        self._watched = ""
+        self._machine: Callable[[], Machine] = Machine
         self._notes: list[str] = []
         self._spent = (0.0, 0)
         self._answering = 0.0
@@ -160,21 +182,38 @@ class Tracker:
         self._done: Counter[RequestKind] = Counter()
         self._seconds: defaultdict[RequestKind, float] = defaultdict(float)
 
-    def start(self, run_id: str, jobs: Sequence[JobProgress]) -> None:
+    def _now(self) -> float:
+        return (self._clock() if self._paused_at is None else self._paused_at) - self._lost
+
+    # -- what the engine tells -----------------------------------------------------------------------------------------
+
+    def start(self, run_id: str, jobs: Sequence[JobProgress], models: Sequence[ModelProgress] = ()) -> None:
         """The plan is known."""
         with self._lock:
             self._run_id = run_id
             self._jobs = {(job.model, job.label): job for job in jobs}
+            self._models = {model.name: model for model in models}
 
     def phase(self, phase: Phase, detail: str = "") -> None:
         """The run enters a phase."""
+        if phase in ("draining", "interrupted", "finished"):
+            self.pause(False)
         with self._lock:
-            now = self._clock()
+            now = self._now()
             if self._answering_since is not None:
                 self._answering += now - self._answering_since
             self._answering_since = now if phase in ("answering", "draining") else None
             self._last_answer = now
             self._phase, self._detail, self._changed = phase, detail, now
+
+    def pause(self, paused: bool) -> None:
+        """Nothing more is asked from now on; or again."""
+        with self._lock:
+            if paused and self._paused_at is None:
+                self._paused_at = self._clock()
+            elif not paused and self._paused_at is not None:
+                self._lost += self._clock() - self._paused_at
+                self._paused_at = None
 
     def note(self, text: str) -> None:
         """Tell the user something now."""
@@ -186,55 +225,92 @@ class Tracker:
         with self._lock:
             self._spent = (usd, tokens)
 
-    def watch(self, usage: Callable[[], Usage] | None) -> None:
-        """Ask this backend what it is doing whenever a snapshot is taken."""
+    def watch(self, usage: Callable[[], Usage] | None, model: str = "") -> None:
+        """Ask the backend of this model what it is doing whenever a snapshot is taken."""
         with self._lock:
-            self._usage = usage
+            if self._usage and self._watched in self._models:  # its retries are counted on by the next backend
+                before = self._models[self._watched]
+                self._models[self._watched] = replace(before, retries=before.retries + self._usage().retries)
+            self._usage, self._watched = usage, model
+
+    def measure(self, machine: Callable[[], Machine]) -> None:
+        """Read the machine whenever a snapshot is taken."""
+        self._machine = machine
 
     def update(self, model: str, label: str, **changes: int | str) -> None:
         """Set fields of a job's line."""
         with self._lock:
             key = (model, label)
             self._jobs[key] = replace(self._jobs[key], **changes)  # type: ignore[arg-type]
-            self._changed = self._clock()
+            self._changed = self._now()
+            if changes.get("state") == "answering":
+                self._paces[key] = Pace(self._changed)
+            elif "state" in changes:
+                self._paces.pop(key, None)
+
+    def update_model(self, name: str, **changes: int | float | str | bool) -> None:
+        """Set fields of a model's line."""
+        with self._lock:
+            if name in self._models:
+                self._models[name] = replace(self._models[name], **changes)  # type: ignore[arg-type]
+            if "state" in changes:
+                self._paces.pop(name, None)
+            if changes.get("state") == "answering":
+                self._paces[name] = Pace(self._now())
 
     def expect(self, work: Mapping[RequestKind, int]) -> None:
         """So much work waits for the backend, by kind of request."""
         with self._lock:
             self._left = Counter(work)
 
+    def forgo(self, model: str, label: str, requests: int, work: Mapping[RequestKind, int]) -> None:
+        """So many requests of a job are not asked."""
+        with self._lock:
+            job = self._jobs[model, label]
+            self._jobs[model, label] = replace(job, requests=job.requests - requests)
+            for kind, amount in work.items():
+                self._left[kind] = max(0, self._left[kind] - amount)
+
     def worked(self, work: Mapping[RequestKind, int]) -> None:
         """So much of it is done; the time since the last answers went into it."""
         total = sum(work.values())
         with self._lock:
-            now = self._clock()
+            now = self._now()
             for kind, amount in work.items():
                 self._seconds[kind] += (now - self._last_answer) * amount / total
                 self._done[kind] += amount
                 self._left[kind] = max(0, self._left[kind] - amount)
             self._last_answer = now
 
-    def answered(self, model: str, label: str, count: int, errors: int) -> None:
+    def answered(self, model: str, label: str, count: int, errors: int, tokens: int = 0) -> None:
         """Answers to requests of a job arrived from the backend."""
         with self._lock:
             job = self._jobs[model, label]
             self._jobs[model, label] = replace(job, done=job.done + count, errors=job.errors + errors)
             self._answered += count
-            self._changed = self._clock()
+            self._changed = now = self._now()
+            for key in (model, (model, label)):
+                if pace := self._paces.get(key):
+                    pace.add(now, count, tokens)
 
-    def _eta(self, now: float) -> float:
-        """Seconds for all that is left, by the pace of its kind, or of all kinds where one has not begun."""
-        seconds, done = sum(self._seconds.values()), sum(self._done.values())
-        total = 0.0
-        for kind, left in self._left.items():
-            own = self._seconds[kind] / self._done[kind] if self._done[kind] else seconds / done
-            total += left * own
-        return max(0.0, total - (now - self._last_answer))
+    # -- what others see -----------------------------------------------------------------------------------------------
+
+    def job_state(self, model: str, label: str) -> str | None:
+        """How far a job is; None if there is no such job."""
+        with self._lock:
+            job = self._jobs.get((model, label))
+            return job.state if job else None
+
+    def doing(self) -> str:
+        """What is going on, in a few words."""
+        with self._lock:
+            return f"{self._phase} {self._detail}".strip()
 
     def snapshot(self) -> Snapshot:
         """The state now."""
+        machine = self._machine()
         with self._lock:
-            now = self._clock()
+            now = self._now()
             spent = self._answering + (now - self._answering_since if self._answering_since is not None else 0.0)
             known = spent > 0 and self._answered > 0
             waiting = self._phase in ("answering", "draining")
@@ -245,7 +321,7 @@ class Tracker:
                 detail=usage.phase or self._detail,
                 since=now - self._changed,
                 elapsed=now - self._started,
-                jobs=tuple(self._jobs.values()),
+                jobs=tuple(self._job(job, now) for job in self._jobs.values()),
                 silent=now - self._last_answer if waiting else 0.0,
                 facts=usage.facts,
                 rate=self._answered / spent if known else None,
@@ -253,4 +329,39 @@ class Tracker:
                 usd=self._spent[0],
                 tokens=self._spent[1],
                 notes=tuple(self._notes),
+                models=tuple(self._model(model, usage, now) for model in self._models.values()),
+                devices=machine.devices,
+                rss=machine.rss,
+                cpu=machine.cpu,
+                paused=self._paused_at is not None,
             )
+
+    def _eta(self, now: float) -> float:
+        """Seconds for all that is left, by the pace of its kind, or of all kinds where one has not begun."""
+        seconds, done = sum(self._seconds.values()), sum(self._done.values())
+        total = 0.0
+        for kind, left in self._left.items():
+            own = self._seconds[kind] / self._done[kind] if self._done[kind] else seconds / done
+            total += left * own
+        return max(0.0, total - (now - self._last_answer))
+
+    def _job(self, job: JobProgress, now: float) -> JobProgress:
+        pace = self._paces.get((job.model, job.label))
+        if pace is None:
+            return job
+        requests, tokens = pace.rates(now)
+        return replace(job, tokens_per_second=tokens, eta=(job.requests - job.done) / requests if requests else None)
+
+    def _model(self, model: ModelProgress, usage: Usage, now: float) -> ModelProgress:
+        pace = self._paces.get(model.name)
+        requests, tokens = pace.rates(now) if pace else (None, None)
+        model = replace(model, requests_per_second=requests, tokens_per_second=tokens)
+        if model.name != self._watched:
+            return replace(model, steerable=False)
+        return replace(
+            model,
+            in_flight=usage.in_flight,
+            limit=usage.limit,
+            held_by=usage.held_by,
+            retries=model.retries + usage.retries,
+        )

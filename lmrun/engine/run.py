@@ -15,16 +15,20 @@ from typing import Any
 from lmrun.backends.base import Backend, StreamingBackend
 from lmrun.engine.answer import Answerer, JobAddress
 from lmrun.engine.budget import Budget, BudgetSpent
+from lmrun.engine.control.server import control
+from lmrun.engine.devices import MachineReader
 from lmrun.engine.environment import environment
 from lmrun.engine.gauges import Gauges
 from lmrun.engine.jobs import Job, JobEnds, describe, in_words, trace
 from lmrun.engine.logs import backend_log
 from lmrun.engine.open import OpenRun, open_run, reopen_run
 from lmrun.engine.plan import Plan, PlannedModel, warnings_of
-from lmrun.engine.prices import Price, Prices, require_prices
-from lmrun.engine.progress import JobProgress, Tracker
+from lmrun.engine.price import Price
+from lmrun.engine.prices import Prices, require_prices
+from lmrun.engine.progress import JobProgress, ModelProgress, Tracker
 from lmrun.engine.render import JobRenderer, render_job
 from lmrun.engine.results import file_name, write_results
+from lmrun.engine.steering import LeftOut, Steering
 from lmrun.engine.stream import ModelStream
 from lmrun.errors import BackendError, ExitCode
 from lmrun.manifest import manifest_hash
@@ -88,15 +92,18 @@ def _carry_out(
     run = plan.manifest.run
     with opened.lock, _stores(opened.directory, cache) as (store, cache_file, log):
         budget = Budget.of(run.budget_usd, run.budget_tokens, prices, store.tokens())
-        answerer = Answerer(store, cache_file, tracker, log, Gauges(store.gauge), budget)
+        steering = Steering(tracker, log)
+        gauges = Gauges(store.gauge)
+        answerer = Answerer(store, cache_file, tracker, log, gauges, budget, steering)
         engine = _Engine(plan, opened, store, answerer, tracker, log)
         where = str(cache.absolute()) if cache else None
         process = {"pid": os.getpid(), "host": socket.gethostname()}
         store.set_info(status="running", **process, cache=where, stopped=None, **budget.facts())
-        tracker.spend(*budget.spent())
+        tracker.measure(MachineReader().read)
         log.write("info", "resumed" if opened.resumed else "started", pid=os.getpid())
         try:
-            code = engine.run()
+            with gauges.measured(tracker.snapshot), control(opened.directory, steering, tracker, log):
+                code = engine.run()
         except (KeyboardInterrupt, BudgetSpent) as stop:
             stopped = stop.key if isinstance(stop, BudgetSpent) else None
             tracker.phase("interrupted")
@@ -145,7 +152,10 @@ class _Engine:
         self.tracker.start(
             directory.id,
             [JobProgress(m.spec.name, j.label, docs=j.n_docs) for m in self.plan.models for j in self.plan.jobs],
+            [ModelProgress(m.spec.name, m.spec.backend, m.spec.model) for m in self.plan.models],
         )
+        for planned in self.plan.models:
+            self.answerer.show_spending(planned.spec.name)
         for warning in warnings_of(self.plan.jobs, self.plan.models):
             self._warn(warning)
         jobs = [(model, self._record(model)) for model in self.plan.models]
@@ -155,6 +165,8 @@ class _Engine:
         self._write_lock()
         self._decontaminate()
         codes = [self._run_model(model, its_jobs) for model, its_jobs in jobs]
+        while self.answerer.steering.take_retry():
+            codes = [self._ask_again(model, its_jobs) for model, its_jobs in jobs]
         return max(codes)
 
     def _warn(self, text: str) -> None:
@@ -188,6 +200,7 @@ class _Engine:
                 self.tracker.update(model.spec.name, job.planned.label, state="rendering")
                 renderer = JobRenderer(job.planned, job.address.fingerprint)
                 for count in render_job(self.store, job.address.id, renderer):
+                    self.answerer.steering.poll()
                     self.tracker.update(model.spec.name, job.planned.label, rendered=count)
                 if renderer.unknown_golds:
                     self._warn(
@@ -239,6 +252,7 @@ class _Engine:
         if model.identity is None:
             return ExitCode.BACKEND_FAILED
         for job in jobs:
+            self.answerer.steering.poll()
             self.tracker.phase("looking up", f"{model.spec.name} {job.planned.label}")
             self._look_up(job)
         self.answerer.enqueue([job.address for job in jobs])
@@ -247,6 +261,7 @@ class _Engine:
         try:
             self._answer(jobs, backend, ends)
             self.store.set_model(self._model_id(model), "done")
+            self.tracker.update_model(model.spec.name, state="done")
             code = max(ends.codes.values(), default=ExitCode.COMPLETE)
         except KeyboardInterrupt:
             self.store.set_info(in_flight=backend.in_flight())
@@ -262,6 +277,13 @@ class _Engine:
             backend.close()
         write_results(self.opened.directory, model.spec.name)
         return code
+
+    def _ask_again(self, model: PlannedModel, jobs: list[Job]) -> ExitCode:
+        """Ask what failed once more, as a later process of this run would; but not what the user wants left out."""
+        steering = self.answerer.steering
+        wanted = [job for job in jobs if not steering.is_left_out(job.address.model, job.address.label)]
+        code = self._run_model(model, wanted)
+        return code if len(wanted) == len(jobs) else max(code, ExitCode.INCOMPLETE)
 
     def _model_id(self, model: PlannedModel) -> int:
         return self.store.add_model(model.spec.name, model.spec.backend, model.spec.model, "", {})
@@ -280,13 +302,22 @@ class _Engine:
         if backend.streams:
             ModelStream(self.answerer, ends, jobs).run(backend.streaming)
             return
-        for job in jobs:
-            self._answer_job(job, backend, ends)
+        for place, job in enumerate(jobs):
+            try:
+                self._answer_job(job, backend, ends)
+            except LeftOut as wish:
+                ends.fail(job, wish)
+                self.tracker.update(
+                    job.address.model, job.address.label, requests=self.store.counts(job.address.id).requests
+                )
+                self.answerer.enqueue([later.address for later in jobs[place + 1 :]])  # they may ask some of the same
 
     def _answer_job(self, job: Job, backend: _LazyBackend, ends: JobEnds) -> None:
         if job.status == "looked_up":
             try:
                 self.answerer.answer(job.address, backend.ready)
+            except LeftOut:
+                raise
             except Exception as error:
                 if isinstance(error, BackendError) and not backend.loaded:
                     raise
@@ -301,6 +332,7 @@ class _Engine:
     def _fail_model(self, model: PlannedModel, error: Exception, scored: Collection[str] = ()) -> None:
         name = model.spec.name
         self.store.set_model(self._model_id(model), "failed", describe(error))
+        self.tracker.update_model(name, state="failed")
         for job in self.plan.jobs:
             if job.label not in scored:
                 self.tracker.update(name, job.label, state="failed")
@@ -326,6 +358,7 @@ class _LazyBackend:
         """The loaded backend."""
         if not self.loaded:
             self._tracker.phase("loading", f"{self._model.spec.name} ({self._model.spec.model})")
+            self._tracker.update_model(self._model.spec.name, state="loading")
             self._backend.load()
             if self._model.identity and self._backend.identify() != self._model.identity:
                 raise BackendError(
@@ -333,7 +366,8 @@ class _LazyBackend:
                     hint="something writes to the model's files; run again when it is done",
                 )
             self.loaded = True
-            self._tracker.watch(self._backend.usage)
+            self._tracker.watch(self._backend.usage, self._model.spec.name)
+            self._tracker.update_model(self._model.spec.name, state="answering")
         self._tracker.phase("answering", self._model.spec.name)
         return self._backend
 

@@ -6,6 +6,7 @@ Each raises :class:`KeyboardInterrupt`; where that would lose answers, only when
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -22,6 +23,8 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.waiting = 0
+        self.caught = False
+        """Signals come here; else Ctrl-C does what Python makes of it."""
         self._came = 0
         self._depth = 0
 
@@ -31,6 +34,12 @@ class Interrupts:
         if not self._depth or self._came > _PATIENCE:
             raise KeyboardInterrupt
         self.waiting += 1
+
+    def send(self) -> None:
+        """Let one come, from another thread, just as if Ctrl-C were pressed; only where they are :attr:`caught`."""
+        ident = threading.main_thread().ident
+        assert ident is not None
+        signal.pthread_kill(ident, signal.SIGINT)  # to that thread: it may be waiting inside a system call
 
     def take(self) -> bool:
         """Whether one is waiting; the caller raises it in its own way."""
@@ -47,6 +56,10 @@ class Interrupts:
             yield
         finally:
             self._depth -= 1
+        self.check()
+
+    def check(self) -> None:
+        """Raise what is waiting, unless it is deferred."""
         if not self._depth and self.waiting:
             self.waiting = 0
             raise KeyboardInterrupt
@@ -58,13 +71,19 @@ interrupts = Interrupts()
 
 @contextmanager
 def catch_interrupts() -> Iterator[None]:
-    """Have these signals handled as this module says while the block runs."""
+    """Have these signals handled as this module says while the block runs.
+
+    A SIGHUP that is ignored (``nohup``, an engine without a terminal) stays ignored.
+    """
     interrupts.__init__()  # type: ignore[misc]  # what came to an earlier run is over
     numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.signal(number, interrupts.signal) for number in numbers}
+    caught = [n for n in numbers if n == signal.SIGINT or signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupts.signal) for number in caught}
+    interrupts.caught = True
     try:
         yield
     finally:
+        interrupts.caught = False
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from lmrun.backends.base import Chunk, Needs, StreamingBackend
 from lmrun.backends.generation import normalise
 from lmrun.backends.tokenize import Unanswerable
-from lmrun.engine.answer import Answerer
-from lmrun.engine.budget import BudgetSpent
+from lmrun.engine.answer import Answerer, JobAddress
+from lmrun.engine.budget import BudgetSpent, Guard
 from lmrun.engine.estimate import upper_bound
 from lmrun.engine.jobs import Job, JobEnds
 from lmrun.engine.signals import interrupts, throw_into
+from lmrun.engine.steering import LeftOut
 from lmrun.errors import BackendError, ModelError
 from lmrun.requests import Request
 from lmrun.store.queue import Queue, Shape, Ticket
@@ -58,6 +59,10 @@ class ModelStream:
     """By id: jobs that have not all their answers."""
     _sharing: set[int] = field(default_factory=set)
     """Ids of jobs that wait for requests of earlier jobs as well."""
+    _left_out: dict[int, JobAddress] = field(default_factory=dict)
+    """By id: jobs of which nothing more is wanted for their own sake."""
+    _handed_out: int = 0
+    """The last position that was."""
 
     def run(self, ready: Callable[[], StreamingBackend]) -> None:
         """Ask everything that the backend can answer; the queue holds all jobs. ``ready`` loads it.
@@ -93,7 +98,9 @@ class ModelStream:
         accepted, refused = [], False
         for job in self.jobs:
             needs = needs_of(queue, job.address.id)
+            self.answerer.steering.checkpoint()
             backend = ready() if needs.kinds else None
+            self.answerer.tracker.update_model(job.address.model, state="checking")
             self.answerer.tracker.phase("checking", f"{job.address.model} {job.address.label}")
             try:
                 if backend:
@@ -112,9 +119,12 @@ class ModelStream:
         addresses = {job.address.id: job.address for job in self._waiting.values()}
         first = next(iter(addresses.values()))
         self.answerer.tracker.phase("answering", first.model)
-        chunks = self.answerer.budget.guard(first.model).stream(backend.stream, self._requests())
-        with interrupts.deferred():
-            while (chunk := self._next(chunks)) is not None:
+        self.answerer.tracker.update_model(first.model, state="answering")
+        guard = self.answerer.budget.guard(first.model)
+        chunks = guard.stream(backend.stream, self._requests())
+        steering = self.answerer.steering
+        with interrupts.deferred(), steering.driving(first.model, backend):
+            while (chunk := self._next(chunks, guard)) is not None:
                 answers = [(self.open.pop(position), response) for position, response in chunk]
                 if answers:
                     self.answerer.keep(first.fingerprint, addresses, answers)
@@ -123,8 +133,11 @@ class ModelStream:
                     self._complete()
                 self.ends.step()
 
-    def _next(self, chunks: Iterator[Chunk]) -> Chunk | None:
+    def _next(self, chunks: Iterator[Chunk], guard: Guard) -> Chunk | None:
         """The next chunk. An interrupt is raised inside the backend, where it waits at a yield: no answer is lost."""
+        self.answerer.steering.checkpoint()
+        self.answerer.gauges.sample()
+        self._leave_out(guard)
         if interrupts.take():
             self.answerer.tracker.phase("draining", "what is on its way is waited for; Ctrl-C again leaves it")
             return throw_into(chunks, KeyboardInterrupt())
@@ -132,8 +145,32 @@ class ModelStream:
 
     def _requests(self) -> Iterator[tuple[int, Request]]:
         for position, ticket, request in self.answerer.store.queue.unanswered():
+            if ticket.job_id in self._left_out and not self.answerer.store.queue.holds(position):
+                continue
             self.open[position] = ticket
+            self._handed_out = position
             yield position, request
+
+    def _leave_out(self, guard: Guard) -> None:
+        """Ask no more of the jobs that the user wants left out; what other jobs need of them is asked all the same."""
+        steering, tracker = self.answerer.steering, self.answerer.tracker
+        unwanted = [j for j in self._waiting.values() if steering.is_left_out(j.address.model, j.address.label)]
+        if not unwanted:
+            return
+        for job in unwanted:
+            self._left_out[job.address.id] = self._waiting.pop(job.address.id).address
+            self.ends.fail(job, LeftOut())
+        queue = self.answerer.store.queue
+        dropped = steering.drop(queue.unneeded(self._left_out, self._waiting, self.open))
+        for position in dropped:
+            del self.open[position]
+            guard.release(position)
+        gone = queue.leave_out(self._left_out, self._waiting, self._handed_out, dropped)
+        for job_id, left in gone.items():
+            self._left[job_id] -= left.requests
+            address = self._left_out[job_id]
+            tracker.forgo(address.model, address.label, left.requests, left.cost)
+        self._complete()
 
     def _complete(self) -> None:
         """Hand jobs with all their answers over to be scored."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, overload
 
 from lmrun.requests import Request, RequestKind
-from lmrun.store.rows import REQUEST_COLUMNS, json_value, request_of
+from lmrun.store.rows import REQUEST_COLUMNS, json_value, request_of, to_json
 
 _PAGE = 200
 """Requests read at a time."""
@@ -44,6 +44,10 @@ _READ = f"""
     SELECT q.place, q.answered, q.key, q.job_id, q.kind, q.cost, {REQUEST_COLUMNS}
     FROM queue q JOIN requests r ON r.sample_id = q.sample_id AND r.position = q.position AND r.repeat = q.repeat
     LEFT JOIN texts t ON t.id = r.context_id"""
+
+_UNNEEDED = """job_id IN (SELECT value FROM json_each(:jobs)) AND NOT answered
+    AND NOT EXISTS (SELECT 1 FROM requests r JOIN samples s ON s.id = r.sample_id
+                    WHERE r.key = queue.key AND s.job_id IN (SELECT value FROM json_each(:wanted)))"""
 
 
 class Ticket(NamedTuple):
@@ -140,6 +144,38 @@ class Queue:
             longest=longest or 0,
             generations=[json_value(text) for text in {r["generation"] for r in rows if r["kind"] == "generate_until"}],
         )
+
+    def unneeded(self, jobs: Collection[int], wanted: Collection[int], places: Collection[int]) -> list[int]:
+        """Which of these places belong to ``jobs``, and hold what none of the ``wanted`` jobs needs."""
+        rows = self._db.execute(
+            f"SELECT place FROM queue WHERE {_UNNEEDED} AND place IN (SELECT value FROM json_each(:places))",
+            {"jobs": to_json(list(jobs)), "wanted": to_json(list(wanted)), "places": to_json(list(places))},
+        )
+        return [place for (place,) in rows]
+
+    def leave_out(
+        self, jobs: Collection[int], wanted: Collection[int], after: int, places: Collection[int] = ()
+    ) -> dict[int, Left]:
+        """Remove what is unneeded behind a place and at some ``places``; by job, how much it is.
+
+        What a wanted job needs stays, and still belongs to the job that was to ask it first.
+        """
+        condition = f"{_UNNEEDED} AND (place > :after OR place IN (SELECT value FROM json_each(:places)))"
+        values = {"jobs": to_json(list(jobs)), "wanted": to_json(list(wanted)), "places": to_json(list(places))}
+        rows = self._db.execute(
+            f"SELECT job_id, kind, count(*), sum(cost) FROM queue WHERE {condition} GROUP BY job_id, kind",
+            {**values, "after": after},
+        ).fetchall()
+        self._db.execute(f"DELETE FROM queue WHERE {condition}", {**values, "after": after})
+        return {
+            job_id: Left(sum(row[2] for row in its_rows), {row[1]: row[3] for row in its_rows})
+            for job_id in {row[0] for row in rows}
+            if (its_rows := [row for row in rows if row[0] == job_id])
+        }
+
+    def holds(self, place: int) -> bool:
+        """Whether something is at this place."""
+        return self._db.execute("SELECT 1 FROM queue WHERE place = ?", (place,)).fetchone() is not None
 
     def unanswered(self) -> Iterator[tuple[int, Ticket, Request]]:
         """Everything that is left, page by page: answers may be written in between."""

@@ -11,8 +11,10 @@ from typing import Any
 
 from lmrun.store import overlaps
 from lmrun.store.browse import SampleLine, sample_lines
-from lmrun.store.connect import connect_readonly
+from lmrun.store.connect import BUSY_TIMEOUT_MS, connect_readonly
 from lmrun.store.counts import Counts, counts_of, job_counts
+from lmrun.store.error_kinds import ErrorKind, error_kinds
+from lmrun.store.gauges import Point, gauge_series
 from lmrun.store.notes import Note, Notes, Place
 from lmrun.store.query import ENDINGS, SampleQuery, count, parts, prepare, windows
 from lmrun.store.records import (
@@ -42,12 +44,14 @@ _SAMPLE = """SELECT s.*, j.label, m.name AS model FROM samples s JOIN jobs j ON 
 class RunReader:
     """An open run, for reading."""
 
-    def __init__(self, run: RunDirectory) -> None:
+    def __init__(self, run: RunDirectory, *, patience_ms: int = BUSY_TIMEOUT_MS) -> None:
+        """``patience_ms`` is how long a question waits while somebody writes who must not be read beside."""
         self.run = run
         self.notes = Notes(run)
         self._db = connect_readonly(run.database, MIGRATIONS, OLDEST_READ)
         if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'job_counts'").fetchone():
             self._db.execute(JOB_COUNTS.replace("TABLE", "TEMP TABLE"))  # a run of an earlier version
+        self._db.execute(f"PRAGMA busy_timeout={patience_ms}")
         prepare(self._db)
 
     def close(self) -> None:
@@ -70,6 +74,20 @@ class RunReader:
     def unanswered(self) -> int:
         """How many distinct requests have no answer yet."""
         return unanswered(self._db)
+
+    def version(self) -> int:
+        """Another number whenever somebody else has written to the run."""
+        return int(self._db.execute("PRAGMA data_version").fetchone()[0])
+
+    def states(self) -> tuple[tuple[int, str], ...]:
+        """(id, status) of all jobs."""
+        return tuple((row[0], row[1]) for row in self._db.execute("SELECT id, status FROM jobs ORDER BY id"))
+
+    def unanswered_of(self, job_id: int) -> int:
+        """How many distinct requests of a job have no answer yet."""
+        statement = """SELECT count(DISTINCT r.key) FROM samples s JOIN requests r ON r.sample_id = s.id
+                       WHERE s.job_id = ? AND r.key NOT IN (SELECT key FROM responses)"""
+        return int(self._db.execute(statement, (job_id,)).fetchone()[0])
 
     def jobs(self) -> list[JobView]:
         """Jobs in the order of the plan, with their counts."""
@@ -155,8 +173,8 @@ class RunReader:
             choices=json.loads(row["choices"]),
             exchanges=[_exchange(r) for r in requests],
             scores=self._scores(sample_id),
-            text=json.loads(row["text"]),
             note=self.notes.get(row["model"], row["label"], row["doc_id"]),
+            text=json.loads(row["text"]),
         )
 
     def events(self, after_id: int | None = None, levels: Sequence[str] = (), limit: int = -1) -> list[Event]:
@@ -191,6 +209,14 @@ class RunReader:
 
     def _notes(self, query: SampleQuery) -> Mapping[Place, Note]:
         return self.notes.all() if any(term.key == "label" for term in query.terms) else {}
+
+    def error_kinds(self) -> list[ErrorKind]:
+        """What went wrong, also with whole jobs and models, each kind with an example."""
+        return error_kinds(self._db)
+
+    def gauge_series(self, points: int) -> Mapping[str, Sequence[Point]]:
+        """Measurements over the time of the run, by name, thinned out to so many points."""
+        return gauge_series(self._db, points)
 
     def _scores(self, sample_id: int) -> list[ScoreRecord]:
         rows = self._db.execute("SELECT * FROM scores WHERE sample_id = ? ORDER BY rowid", (sample_id,))

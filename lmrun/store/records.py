@@ -269,7 +269,7 @@ class SampleDetail:
     choices: Sequence[str] | None
     exchanges: Sequence[Exchange]
     scores: Sequence[ScoreRecord]
-    text: Any = None
-    """``doc_to_text``: an index where it names the right choice."""
     note: Note | None = None
     """What somebody has to say of it."""
+    text: Any = None
+    """``doc_to_text``: an index where it names the right choice."""

@@ -59,6 +59,11 @@ class RunDirectory:
         return self.path / "log.jsonl"
 
     @property
+    def engine_log(self) -> Path:
+        """What the engine that the terminal app started last printed."""
+        return self.path / "engine.log"
+
+    @property
     def control(self) -> Path:
         """Unix socket of the engine that works on the run."""
         return self.path / "control.sock"

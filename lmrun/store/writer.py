@@ -68,12 +68,12 @@ class RunStore:
             (time.time(), level, event, to_json(fields)),
         )
 
-    def gauge(self, values: Mapping[str, float]) -> None:
-        """Record measurements of the machine, by name."""
-        now = time.time()
-        self._db.executemany(
-            "INSERT INTO gauges VALUES (?, ?, ?)", [(now, name, value) for name, value in values.items()]
-        )
+    def gauge(self, at: float, values: Mapping[str, float]) -> None:
+        """Record what was measured at a time, by name."""
+        with transaction(self._db):
+            self._db.executemany(
+                "INSERT INTO gauges VALUES (?, ?, ?)", [(at, name, value) for name, value in values.items()]
+            )
 
     # -- the plan ------------------------------------------------------------------------------------------------------
 

@@ -164,6 +164,8 @@ class StreamingScriptedBackend(ScriptedBackend):
         super().__init__(spec)
         self._open: list[tuple[int, Request]] = []
         self._newest = False
+        self._most = self._options.in_flight
+        self._held = False
         self._facts: dict[str, int] = {}
 
     def check(self, needs: Needs) -> None:
@@ -186,7 +188,7 @@ class StreamingScriptedBackend(ScriptedBackend):
         """
         self._open, given = [], 0
         try:
-            while self._take(requests):
+            while self._take(requests) or self._held:
                 chunk = self._answers()
                 given += len(chunk)
                 yield chunk
@@ -198,16 +200,32 @@ class StreamingScriptedBackend(ScriptedBackend):
 
     def usage(self) -> Usage:
         """How many requests are worked on, and after an interrupt what became of them."""
-        return Usage(phase=f"{len(self._open)} in flight", facts=self._facts)
+        in_flight = len(self._open)
+        return Usage(phase=f"{in_flight} in flight", facts=self._facts, in_flight=in_flight, limit=self._most)
+
+    steerable = True
+
+    def hold(self, held: bool) -> None:
+        """Take nothing more, or go on."""
+        self._held = held
+
+    def scale(self, factor: float) -> str:
+        """Work on so many times as many requests at once."""
+        self._most = max(1, round(self._most * factor))
+        return f"up to {self._most} in flight"
+
+    def drop(self, positions: Collection[int]) -> Collection[int]:
+        """All that it has taken is on its way."""
+        return ()
 
     def _take(self, requests: Iterator[tuple[int, Request]]) -> bool:
-        new = list(islice(requests, self._options.in_flight - len(self._open)))
+        new = list(islice(requests, 0 if self._held else max(0, self._most - len(self._open))))
         self._count(request for _, request in new)
         self._open += new
         return bool(self._open)
 
     def _answers(self) -> Chunk:
-        time.sleep(self._options.latency_ms / 1000)
+        time.sleep(self._options.latency_ms / 1000 if self._open else 0.01)
         size = self._options.chunk
         self._newest = not self._newest
         chosen = slice(-size, None) if self._newest else slice(size)

@@ -118,10 +118,13 @@ PAGES: Mapping[str, tuple[Action, ...]] = MappingProxyType(
         ),
         "log": (
             Action("filter", "slash", "filter", "Show only some lines", shown=True),
-            Action("level", "l", "level", "All, warnings or errors only", shown=True),
-            Action("next_error", "E", "next error", "Next error", shown=True),
+            Action(
+                "level", "l", "level", "All lines, no details, warnings and errors, errors only in turn", shown=True
+            ),
+            Action("next_error", "E", "next error", "Next warning or error", shown=True),
             Action("follow", "F", "follow", "Stay at the end as lines come", shown=True),
-            Action("groups", "e", "by kind", "Errors by kind and number"),
+            Action("groups", "e", "by kind", "Warnings and errors by class and status", shown=True),
+            Action("back", "escape", "back", "All kinds of lines again"),
         ),
     }
 )

@@ -2,36 +2,56 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.app import App
 from textual.binding import BindingType
 from textual.command import CommandPalette
+from textual.notifications import SeverityLevel
+from textual.screen import Screen
 from textual.worker import Worker, WorkerState
 
+from lmrun.engine.control.client import ControlClient
+from lmrun.engine.control.protocol import Reply
+from lmrun.errors import LmrunError
 from lmrun.store.reader import SampleQuery
 from lmrun.store.runs import RunDirectory
-from lmrun.tui.actions import bindings
+from lmrun.tui.actions import PAGES, bindings
 from lmrun.tui.config import Config
+from lmrun.tui.dialogs import Choice, Leave, Notice
+from lmrun.tui.engine import Engine, Options, runs_of, start_batch, start_retry
 from lmrun.tui.pages.base import Page
-from lmrun.tui.pages.compare import ComparePage
-from lmrun.tui.pages.dashboard import DashboardPage
 from lmrun.tui.pages.help import HelpScreen
-from lmrun.tui.pages.log import LogPage
-from lmrun.tui.pages.manifests import ManifestsPage
-from lmrun.tui.pages.runs import RunsPage
-from lmrun.tui.pages.samples import SamplesPage
 from lmrun.tui.palette import Actions
-from lmrun.tui.state import RunView
+from lmrun.tui.state import LIVE, RunView
+from lmrun.tui.text import one_line
 from lmrun.tui.themes import THEMES
 from lmrun.tui.watch import RunWatch
 
 TICK = 0.25
 """Seconds between two looks at the run."""
+
+
+def _page(name: str) -> Page:
+    """A page; what it is made of is imported when it is shown for the first time."""
+    module = import_module(f"lmrun.tui.pages.{name}")
+    page = getattr(module, f"{name.title()}Page")()
+    assert isinstance(page, Page)
+    return page
+
+
+def _import_pages() -> None:
+    for name in PAGES:
+        import_module(f"lmrun.tui.pages.{name}")
 
 
 class LmrunApp(App[None]):
@@ -41,15 +61,7 @@ class LmrunApp(App[None]):
     COMMANDS: ClassVar[set[Callable[[], type[Actions]]]] = {lambda: Actions}  # type: ignore[assignment]
     BINDINGS: ClassVar[list[BindingType]] = bindings("app")
     ENABLE_COMMAND_PALETTE = True
-    MODES: ClassVar[Mapping[str, type[Page]]] = {  # type: ignore[assignment]
-        "dashboard": DashboardPage,
-        "runs": RunsPage,
-        "samples": SamplesPage,
-        "compare": ComparePage,
-        "manifests": ManifestsPage,
-        "log": LogPage,
-    }
-    DEFAULT_MODE = "dashboard"
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {name: partial(_page, name) for name in PAGES}
 
     def __init__(
         self,
@@ -58,11 +70,13 @@ class LmrunApp(App[None]):
         runs_dir: Path,
         page: str = "dashboard",
         manifest: Path | None = None,
+        start: bool = False,
+        options: Options | None = None,
         config: Config | None = None,
         query: SampleQuery | None = None,
     ) -> None:
         self._config = config or Config()
-        self._first_page = page
+        self.DEFAULT_MODE = page  # type: ignore[misc]  # another one would be made, and drawn, before it
         self._first_query = query
         super().__init__()
         self.runs_dir = runs_dir
@@ -70,9 +84,18 @@ class LmrunApp(App[None]):
         """The run that the pages show."""
         self.manifest = manifest
         """The manifest that the page for them opens with."""
+        self._start_at_once = manifest if start else None
+        self.options = options or Options()
+        """What engines and checks of manifests are started with."""
         self.view: RunView | None = None
+        self.farewell = ""
+        """What the terminal says once the app is left."""
+        self._engines: list[Engine] = []
+        self._starting: Engine | None = None
+        """One of them, while it has no run yet."""
         self._watch: RunWatch | None = None
-        self._before = page
+        self._before = self._came_from = page
+        self._server = os.getppid()
         for theme in THEMES:
             self.register_theme(theme)
 
@@ -86,8 +109,11 @@ class LmrunApp(App[None]):
         if self._config.tui.theme in self.available_themes:
             self.theme = self._config.tui.theme
         self.open_run(self.run_directory)
-        self.switch_mode(self._first_page)
-        self.set_interval(TICK, self._look)
+        self.set_interval(TICK, self._tick)
+        if not self.is_headless:
+            self._leave_on_signals()
+        if self._start_at_once:
+            self.start(self._start_at_once)
 
     # -- the run -------------------------------------------------------------------------------------------------------
 
@@ -100,9 +126,15 @@ class LmrunApp(App[None]):
         self.view = self._watch.look() if self._watch else None
         self._show()
 
-    def _look(self) -> None:
-        """Read the run's state beside the loop: a slow disk must not hold up a key."""
-        if self._watch:
+    def _tick(self) -> None:
+        if self.is_web and os.getppid() != self._server:
+            self.exit()  # the server was killed, and nobody sees this any more
+        self._follow_engines()
+        if self._starting:
+            self.view = _starting_view(self._starting, self.view)
+            self._show()
+        elif self._watch:
+            # Beside the loop: a slow disk must not hold up a key.
             self.run_worker(partial(self._watch.look), name="look", group="look", exclusive=True, thread=True)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
@@ -110,29 +142,102 @@ class LmrunApp(App[None]):
         if event.worker.name == "look" and event.state is WorkerState.SUCCESS:
             view = event.worker.result
             if self.run_directory and isinstance(view, RunView) and view.id == self.run_directory.id:
-                self.view = view
-                self._show()
+                self._seen(view)
+
+    def _seen(self, view: RunView) -> None:
+        before = self.view
+        if self._starting:
+            return
+        self.view = view
+        if view.state == "dead" and before and before.id == view.id and before.state in LIVE:
+            how = next((f" ({e.ending})" for e in self._engines if e.run == self.run_directory and e.ending), "")
+            self.say(f"the engine of {view.name} has died{how}; R goes on with the run", severity="error")
+        self._show()
 
     def _show(self) -> None:
         screen = self.screen if self.screen_stack else None
         if isinstance(screen, Page) and screen.is_mounted:
             screen.show(self.view)
 
+    # -- its engine ----------------------------------------------------------------------------------------------------
+
+    def say(self, words: str, *, severity: SeverityLevel = "information") -> None:
+        """A few words in the corner."""
+        self.notify(one_line(words), severity=severity, markup=False)
+
     def command(self, name: str, **arguments: str) -> None:
-        """Send a command to the engine (``pause``, ``resume``, ``stop``, ``faster``, ``slower`` …), and show its words."""
-        raise NotImplementedError
+        """Send a command to the engine (``pause``, ``stop``, ``faster``, ``skip_job`` …), and show its words."""
+        if self.run_directory is None:
+            self.say("there is no run", severity="warning")
+            return
+        self.run_worker(partial(self._command, self.run_directory, name, arguments), group="command")
+
+    async def _command(self, run: RunDirectory, name: str, arguments: Mapping[str, str]) -> None:
+        reply = await asyncio.to_thread(_send, run, name, arguments)
+        self.say(reply.words, severity="information" if reply.ok else "warning")
 
     def start(self, manifest: Path) -> None:
         """Start an engine for a manifest, or one that resumes its run, and show that run."""
-        raise NotImplementedError
+        self.run_worker(partial(self._start, manifest), group="start", exclusive=True)
+
+    async def _start(self, manifest: Path) -> None:
+        try:
+            runs_dir, unfinished = await asyncio.to_thread(runs_of, manifest, self.options)
+        except LmrunError as error:
+            self.push_screen(Notice(f"{manifest.name} cannot run", error.in_full()))
+            return
+        if unfinished and not self.options.fresh:
+            seen = await asyncio.to_thread(RunWatch(unfinished).look)
+            if seen.state in LIVE:
+                self.open_run(unfinished)
+                self.go("dashboard")
+                return
+        self._begin(partial(start_batch, manifest, self.options, runs_dir))
 
     def resume(self, run: RunDirectory) -> None:
         """Start an engine that goes on with a run."""
-        raise NotImplementedError
+        if self.view and self.view.id == run.id and self.view.state in LIVE:
+            self.say("an engine works on this run")
+            return
+        if run != self.run_directory:
+            self.open_run(run)
+        self._begin(partial(start_retry, run))
+
+    def _begin(self, start: Callable[[], Engine]) -> None:
+        if self._starting:
+            self.say(f"{self._starting.name} is starting; one at a time", severity="warning")
+            return
+        try:
+            self._starting = start()
+        except OSError as error:
+            self.push_screen(Notice("no engine could be started", str(error)))
+            return
+        self._engines.append(self._starting)
+        self._came_from = self.current_mode
+        self.go("dashboard")
+        self._tick()
+
+    def _follow_engines(self) -> None:
+        """Learn the run of one that is starting, or why it failed; and leave no zombie of those that have ended."""
+        self._engines = [e for e in self._engines if e.exit_code is None or e is self._starting or e.run]
+        engine = self._starting
+        if engine is None:
+            return
+        engine.look()
+        if engine.run:
+            self._starting = None
+            self.open_run(engine.run)
+        elif engine.failure:
+            self._starting = None
+            self.open_run(self.run_directory)
+            self.go(self._came_from)
+            self.push_screen(Notice(f"{engine.name} did not start", engine.failure))
 
     def samples(self, query: SampleQuery) -> None:
         """Show samples of the run."""
         page = self.go("samples")
+        from lmrun.tui.pages.samples import SamplesPage
+
         assert isinstance(page, SamplesPage)
         page.open(query)
 
@@ -169,6 +274,76 @@ class LmrunApp(App[None]):
         """Choose a theme."""
         self.search_themes()
 
+    # -- leaving -------------------------------------------------------------------------------------------------------
+
     def action_leave(self) -> None:
-        """Leave the app."""
+        """Leave the app; where a run goes on, ask what becomes of it."""
+        names = [run.id for run in self._live_runs()] + ([self._starting.name] if self._starting else [])
+        if names:
+            self.push_screen(Leave(names), self._leave)
+        else:
+            self.exit()
+
+    async def action_quit(self) -> None:
+        """Ctrl-Q."""
+        self.action_leave()
+
+    def action_help_quit(self) -> None:
+        """Ctrl-C, where there is nothing to copy."""
+        self.action_leave()
+
+    def _live_runs(self) -> list[RunDirectory]:
+        """The run on the screen, if an engine works on it, and those whose engine was started here."""
+        shown = [self.run_directory] if self.run_directory and self.view and self.view.state in LIVE else []
+        ours = [engine.run for engine in self._engines if engine.run and engine.exit_code is None]
+        starting = self._starting is not None
+        return list(dict.fromkeys([*([] if starting else shown), *ours]))
+
+    def _leave(self, choice: Choice | None) -> None:
+        if choice == "stop":
+            self.run_worker(self._stop_and_leave, group="leave")
+        elif choice == "detach":
+            self.leave()
+
+    async def _stop_and_leave(self) -> None:
+        if self._starting:
+            self._starting.end()
+        for run in self._live_runs():
+            reply = await asyncio.to_thread(_send, run, "stop", {})
+            if not reply.ok:
+                self.say(reply.words, severity="error")
+                return
+        self.leave("stops; resume it")
+
+    def leave(self, how: str = "goes on; watch it again") -> None:
+        """Leave at once, whatever goes on: runs are not touched."""
+        lines = [f"{run.path} {how} with: lmrun tui {run.path}\n" for run in self._live_runs()]
+        self.farewell = "".join(lines)
         self.exit()
+
+    def _leave_on_signals(self) -> None:
+        """A lost terminal or a SIGTERM ends the app, and the terminal is left in order."""
+        loop = asyncio.get_running_loop()
+        for name in ("SIGTERM", "SIGHUP"):
+            if hasattr(signal, name):
+                loop.add_signal_handler(getattr(signal, name), self.leave)
+
+
+def _send(run: RunDirectory, name: str, arguments: Mapping[str, str]) -> Reply:
+    client = ControlClient(run)
+    try:
+        return client.send(name, **arguments)
+    finally:
+        client.close()
+
+
+def _starting_view(engine: Engine, before: RunView | None) -> RunView:
+    """What there is to see of an engine without a run."""
+    again = before if before and engine.name in (before.id, before.name) else None
+    view = again or RunView(
+        id="", name=engine.name, state="starting", attached=False, phase="", detail="", elapsed=0.0, jobs=()
+    )
+    elapsed = time.monotonic() - engine.started
+    return replace(
+        view, state="starting", attached=False, phase=engine.phase, detail=engine.detail, elapsed=elapsed, eta=None
+    )

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from textual.app import App, SuspendNotSupported
 
@@ -35,3 +36,17 @@ def look_in_editor(app: App[None], name: str, text: str) -> None:
 
 def _failed(words: str) -> LmrunError:
     return BackendError(words, hint="EDITOR names the program")
+
+
+def edit(app: App[Any], file: Path) -> str:
+    """Open a file in ``$VISUAL``, ``$EDITOR`` or vi; returns what went wrong."""
+    named = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    try:
+        command = shlex.split(named)
+        with app.suspend():
+            code = subprocess.run([*command, str(file)], check=False).returncode
+    except SuspendNotSupported:
+        return "no editor can be opened here"
+    except (OSError, ValueError) as error:
+        return f"{named}: {error}"
+    return f"{named} ended with exit code {code}" if code else ""

@@ -10,7 +10,6 @@ from lmrun.backends.base import ModelSpec
 from lmrun.backends.generation import normalise
 from lmrun.backends.tokenize import Encoder, TooLong, Unanswerable, cut_pair, cut_prompt
 from lmrun.errors import BackendError
-from lmrun.manifest import load_manifest
 from lmrun.requests import Request
 from lmrun.store.records import SampleDetail
 from lmrun.store.runs import RunDirectory
@@ -28,6 +27,8 @@ MOST_TOKENS = 10_000
 
 def model_spec(run: RunDirectory, name: str) -> ModelSpec:
     """A model as the manifest of the run states it. Raises :class:`~lmrun.errors.LmrunError`."""
+    from lmrun.manifest import load_manifest
+
     manifest = load_manifest(run.manifest)
     entry = next((model for model in manifest.models if model.name == name), None)
     if entry is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -43,7 +43,10 @@ class JobLine:
     value: float | None = None
     interval: tuple[float, float] | None = None
     """95%."""
+    percent: bool = False
+    """The value is a share, shown as a percentage."""
     remarks: str = ""
+    """What is doubtful about the score."""
     tokens_per_second: float | None = None
     eta: float | None = None
     """Seconds."""
@@ -82,5 +85,11 @@ class RunView:
     cpu: float | None = None
     """Percent of one core."""
     notes: Sequence[str] = ()
+    stalled: str = ""
+    """That nothing happens, and for how long."""
+    problem: str = ""
+    """Why the run's files cannot be read, or no longer."""
+    history: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """By model, tokens (where there are none, requests) per second of late, one value a second."""
     facts: dict[str, Any] = field(default_factory=dict)
     """``run`` facts of the store: created, host, pid, stopped …"""

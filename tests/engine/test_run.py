@@ -270,8 +270,9 @@ def test_a_target_that_is_no_choice_is_told_before_the_model_answers(world: Worl
     task = world.folder / "tasks" / "colours.yaml"
     task.write_text(task.read_text().replace("doc_to_target: answer", "doc_to_target: anser"))
     manifest = world.manifest(world.stub())
-    problems, (warning,) = check_manifest(str(manifest), Overrides())
-    assert not problems
+    check = check_manifest(str(manifest), Overrides())
+    assert not check.problems
+    (warning,) = check.warnings
     assert "'anser' for doc 0, which is none of its choices" in warning
     log = (world.run(manifest).directory.log).read_text()
     assert "the target of 10 docs is none of their choices" in log
@@ -282,7 +283,7 @@ def test_examples_that_can_hold_the_doc_itself_are_told(world: World) -> None:
     from lmrun.engine.inputs import Overrides
 
     tasks = '[[tasks]]\nname = "colours"\nnum_fewshot = 2\n'
-    _, (warning,) = check_manifest(str(world.manifest(world.stub(), tasks=tasks)), Overrides())
+    (warning,) = check_manifest(str(world.manifest(world.stub(), tasks=tasks)), Overrides()).warnings
     assert "a doc can be among its own examples" in warning
 
 
@@ -427,9 +428,9 @@ def test_a_generation_parameter_with_a_slip_of_the_pen_is_named(world: World) ->
 def test_answers_that_leave_no_room_for_a_prompt_are_told_before_the_model_loads(world: World) -> None:
     model = 'name = "demo"\nbackend = "hf"\nmodel = "bundled:demo"'
     tasks = '[[tasks]]\nname = "speech"\ngeneration = { max_gen_toks = 100000 }\n'
-    problems, warnings = check_manifest(str(world.manifest(model, tasks=tasks)), Overrides())
-    assert not problems
-    assert warnings == [
+    check = check_manifest(str(world.manifest(model, tasks=tasks)), Overrides())
+    assert not check.problems
+    assert check.warnings == [
         "speech: answers may have 100,000 tokens, and demo takes 1,024, prompt included: every doc will be an error; "
         "set generation = { max_gen_toks = … } below 1,024"
     ]

@@ -13,6 +13,7 @@ import pytest
 from lmrun.backends.base import SUSPICIOUS_LOGPROBS, Chunk, Needs, StreamingBackend
 from lmrun.backends.registry import backend_class
 from lmrun.display.report import closing_words
+from lmrun.engine.budget import Guard
 from lmrun.engine.signals import catch_interrupts
 from lmrun.errors import ExitCode
 from lmrun.requests import Request, Response
@@ -128,10 +129,10 @@ def test_memory_holds_only_what_is_handed_out(world: World, monkeypatch: pytest.
     most = 0
     whole = engine.ModelStream._next
 
-    def follow(self: engine.ModelStream, chunks: Iterator[Chunk]) -> Chunk | None:
+    def follow(self: engine.ModelStream, chunks: Iterator[Chunk], guard: Guard) -> Chunk | None:
         nonlocal most
         most = max(most, len(self.open))
-        return whole(self, chunks)
+        return whole(self, chunks, guard)
 
     made = rows.request_of
 

@@ -16,7 +16,7 @@ from tests.engine.conftest import World, world
 
 __all__ = ["World", "world"]
 
-PATIENCE = 60.0
+PATIENCE = 30.0
 """Seconds after which what should have come counts as missing. Nothing waits so long but in a test that fails."""
 
 Steps = Callable[[Pilot[None]], Awaitable[object]]
@@ -60,7 +60,7 @@ def drive(app: LmrunApp, steps: Steps, size: tuple[int, int] = (120, 40)) -> Lmr
     """Run the app without a terminal, and do these steps in it; an error in either fails the test."""
 
     async def go() -> None:
-        async with app.run_test(size=size) as pilot:
+        async with app.run_test(size=size, notifications=True) as pilot:
             await pilot.pause()
             await steps(pilot)
 
@@ -72,7 +72,9 @@ async def wait_until(pilot: Pilot[None], condition: Callable[[], object], what: 
     """Return as soon as the condition holds."""
     until = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < until, f"never came: {what or condition}"
+        if time.monotonic() > until:
+            assert isinstance(pilot.app, LmrunApp)
+            pytest.fail(f"never came: {what or 'a condition'}; the screen:\n{screen_text(pilot.app)}")
         await pilot.pause(0.02)
 
 

@@ -203,6 +203,32 @@ class ApiBackend:
             return self._pump.usage()
         return usage(self._sender, self._pump)
 
+    # -- steering ------------------------------------------------------------------------------------------------------
+
+    @property
+    def steerable(self) -> bool:
+        """Requests that are sent one by one can be held back; a batch at a provider cannot."""
+        return self._options.mode == "live"
+
+    def hold(self, held: bool) -> None:
+        """Send nothing more and finish what is in flight, or go on; see :class:`~lmrun.backends.base.Steerable`."""
+        assert self._thread is not None
+        self._thread.soon(self._ready.gate.hold, held)
+
+    def scale(self, factor: float) -> str:
+        """Change how many requests may be in flight; see :class:`~lmrun.backends.base.Steerable`."""
+        gate = self._ready.gate
+
+        async def change() -> int:
+            return gate.scale(factor)
+
+        assert self._thread is not None
+        return f"up to {self._thread.run(change()):,} requests in flight"
+
+    def drop(self, positions: Collection[int]) -> Collection[int]:
+        """Forget requests that are not on their way yet; see :class:`~lmrun.backends.base.Steerable`."""
+        return self._pump.drop(positions) if isinstance(self._pump, Pump) else ()
+
     def close(self) -> None:
         """End all connections."""
         if self._thread is None:

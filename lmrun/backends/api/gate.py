@@ -64,6 +64,17 @@ class Gate:
         self.limits.ended()
         self.on_open()
 
+    def hold(self, held: bool) -> None:
+        """Let nothing through, or go on."""
+        self.limits.held = held
+        self.on_open()
+
+    def scale(self, factor: float) -> int:
+        """Let so many times as many through at once; says how many."""
+        self.limits.window.scale(factor)
+        self.on_open()
+        return int(self.limits.window.size)
+
     def close(self) -> None:
         """Wake nobody any more."""
         if self._timer:

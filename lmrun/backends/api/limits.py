@@ -69,6 +69,15 @@ class Window:
         self.size = max(1.0, self.size * (1 - self._share / 2))
         return True
 
+    def scale(self, factor: float) -> None:
+        """The user wants more or fewer at once: from now on, and at most. What a server refuses still lowers it."""
+        if factor > 1:
+            self.size = float(math.ceil(int(self.size) * factor))
+            self.most = max(self.most, int(self.size))
+        else:
+            self.most = max(1, int(int(self.size) * factor))
+            self.size = float(self.most)
+
 
 @dataclass(slots=True)
 class _Epoch:
@@ -198,6 +207,8 @@ class Limits:
         self.window = Window(options.concurrency.start or DEFAULT_START, most)
         self.learned = Learned()
         self.in_flight = 0
+        self.held = False
+        """Nothing is sent, because the user wants it so."""
         self.paused_until = -math.inf
         self._longest = options.retry.max_wait / 4
         self._row = 0
@@ -206,8 +217,8 @@ class Limits:
         self._tokens = _per_minute(options.tokens_per_minute)
 
     def delay(self, now: float) -> float:
-        """Seconds until the next request may be sent; 0: now; infinite: when one in flight has ended."""
-        if self.in_flight >= int(self.window.size):
+        """Seconds until the next request may be sent; 0: now; infinite: not before something happens."""
+        if self.held or self.in_flight >= int(self.window.size):
             return math.inf
         wait = self.paused_until - now
         for pace in (self._requests, self._tokens, self.learned.pace):

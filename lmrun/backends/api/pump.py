@@ -11,7 +11,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -51,7 +51,6 @@ class Pump:
     def __init__(self, wire: Wire, options: ApiOptions, sender: Sender, thread: LoopThread) -> None:
         self._wire, self._sender, self._thread = wire, sender, thread
         self._most_joined = options.batch_prompts
-        self._ahead = 2 * options.concurrency.max * options.batch_prompts
         # Belonging to the engine's thread.
         self._fed = 0
         self._yielded = 0.0
@@ -91,6 +90,14 @@ class Pump:
         passed = time.monotonic() - recent[0][0] if recent else 0.0
         return sum(n for _, n in recent[1:]) / passed if passed > 0 else 0.0
 
+    def drop(self, positions: Collection[int]) -> Collection[int]:
+        """Forget requests that are not on their way yet; see :class:`~lmrun.backends.base.Steerable`."""
+
+        async def drop() -> Collection[int]:
+            return self._drop(frozenset(positions))
+
+        return self._thread.run(drop())
+
     def _flow(self, feed: Feed) -> Iterator[Chunk]:
         self._yielded = time.monotonic()
         while True:
@@ -103,7 +110,8 @@ class Pump:
                 return
 
     def _room(self) -> int:
-        return self._ahead - (self._fed - self._settled)
+        ahead = 2 * self._sender.gate.limits.window.most * self._most_joined
+        return ahead - (self._fed - self._settled)
 
     def _fill(self, feed: Feed) -> bool:
         """Hand calls over while there is room, but not so long that answers would lie about. Says whether all went."""
@@ -165,6 +173,18 @@ class Pump:
         if self._draining and not self._tasks:
             self._quiet = True
             self._tell(urgent=True)
+
+    def _drop(self, positions: frozenset[int]) -> Collection[int]:
+        kept: deque[Item] = deque()
+        dropped: set[int] = set()
+        for item in self._queue:
+            if item.call.parts or not positions.issuperset(item.call.owners):
+                kept.append(item)
+            else:
+                dropped.update(item.call.owners)
+                self._settle(len(item.call.members) or 1, [])
+        self._queue = kept
+        return dropped
 
     async def _work(self) -> None:
         """Send one call after the other; the right to send the first has been given."""
@@ -259,6 +279,7 @@ class Pump:
     def _stop_sending(self) -> None:
         self._draining = True
         self._queue.clear()
+        self._sender.gate.hold(False)  # what is half done is finished
         for task in self._sender.resting & self._tasks:
             task.cancel()
         if not self._tasks:

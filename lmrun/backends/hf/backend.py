@@ -229,7 +229,9 @@ class HfBackend:
             yield from _within_memory(todo, span, self._generation_room, answer, _ungenerated)
 
     def _show(self, number: int, count: int, rows: int, tokens: int) -> None:
-        self._usage = replace(self._usage, phase=f"batch {number + 1:,}/{count:,}, {tokens:,} tokens")
+        self._usage = replace(
+            self._usage, phase=f"batch {number + 1:,}/{count:,}, {tokens:,} tokens", limit=rows or None
+        )
         if rows:
             _log.debug("batch", extra={"fields": {"n": rows, "tokens": tokens}})
 

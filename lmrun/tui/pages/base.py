@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.screen import Screen
-from textual.widgets import Footer
 
 from lmrun.tui.actions import bindings
 from lmrun.tui.state import RunView
 from lmrun.tui.widgets.frame import Header
+from lmrun.tui.widgets.keys import Keys
 
 if TYPE_CHECKING:
     from lmrun.tui.app import LmrunApp
@@ -45,7 +45,7 @@ class Page(Screen[None]):
         """Header, body, footer."""
         yield Header(self.page)
         yield from self.body()
-        yield Footer(compact=True, show_command_palette=False)
+        yield Keys()
 
     def body(self) -> ComposeResult:
         """What is between them."""

@@ -30,7 +30,8 @@ class FilterBar(Horizontal):
     FilterBar.-open { display: block; }
     FilterBar #sign { width: 3; padding: 0 1; color: $text-primary; text-style: bold; }
     FilterBar Input { width: 1fr; background: $panel; }
-    FilterBar #words { width: auto; max-width: 60%; padding: 0 1; color: $text-muted; }
+    FilterBar #words { width: auto; max-width: 70%; padding: 0 1; color: $text-muted;
+      text-wrap: nowrap; text-overflow: ellipsis; }
     FilterBar.-wrong #words { color: $text-error; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -104,7 +105,8 @@ class FilterBar(Horizontal):
             self._check(event.value)
         except (LmrunError, ValueError) as error:
             self.add_class("-wrong")
-            self._words.update(Text(one_line(f"! {error}")))
+            hint = f" · {error.hint}" if isinstance(error, LmrunError) and error.hint else ""
+            self._words.update(Text(one_line(f"! {error}{hint}")))
             return
         self.remove_class("-wrong")
         self._words.update("")

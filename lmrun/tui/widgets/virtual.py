@@ -56,7 +56,7 @@ class VirtualTable(ScrollView, can_focus=True):
     }
     DEFAULT_CSS = """
     VirtualTable { height: 1fr; background: $surface; color: $foreground; scrollbar-size-vertical: 1;
-      overflow-x: hidden; }
+      scrollbar-gutter: stable; overflow-x: hidden; }
     VirtualTable .virtual--head { color: $text-muted; text-style: bold; }
     VirtualTable .virtual--cursor { background: $block-cursor-background; color: $block-cursor-foreground; }
     VirtualTable .virtual--cursor-away { background: $block-cursor-blurred-background; }
@@ -130,7 +130,7 @@ class VirtualTable(ScrollView, can_focus=True):
     def watch_cursor(self, old: int, new: int) -> None:
         """Draw both rows, and tell others."""
         for row in (old, new):
-            self.refresh_line(row + 1 - self.scroll_offset.y)
+            self.refresh_line(row + 1)
         self._show(new)
         if self.count:
             self.post_message(self.Moved(self, new))
@@ -152,7 +152,7 @@ class VirtualTable(ScrollView, can_focus=True):
         width = self.scrollable_content_region.width
         fits = [place for place, column in enumerate(self._columns) if column.least <= width]
         fixed = sum(self._columns[place].width + 1 for place in fits if self._columns[place].width)
-        rest = max(4, width - fixed - 1)
+        rest = max(4, width - fixed - 2)
         self._widths = tuple((place, self._columns[place].width or rest) for place in fits)
         self.refresh()
 
@@ -187,8 +187,8 @@ class VirtualTable(ScrollView, can_focus=True):
             cell = cells.get(place, Cell(""))
             style = base
             if cell.style:
-                own = self.get_component_rich_style(f"virtual--{cell.style}", partial=True)
-                style = base + (Style(bold=own.bold) if plain else own)
+                own = self.get_component_rich_style(f"virtual--{cell.style}")  # a partial one would ignore opacity
+                style = base + Style(color=None if plain else own.color, bold=own.bold)
             segments.append(Segment(fit(cell.text, width, right=self._columns[place].right), style))
             segments.append(Segment(" ", base))
         return Strip(segments).adjust_cell_length(self.size.width, base)
@@ -196,7 +196,7 @@ class VirtualTable(ScrollView, can_focus=True):
     def watch_has_focus(self, _has_focus: bool) -> None:
         """The cursor looks otherwise."""
         super().watch_has_focus(_has_focus)
-        self.refresh_line(self.cursor + 1 - self.scroll_offset.y)
+        self.refresh_line(self.cursor + 1)
 
     def on_click(self, event: Click) -> None:
         """Move there; on the row of the cursor, choose it."""

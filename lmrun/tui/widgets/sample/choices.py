@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 
 from lmrun.display.samples import gold_positions
 from lmrun.requests import Response
-from lmrun.scoring.process import argmax
 from lmrun.store.records import Exchange, SampleDetail
 from lmrun.tui.text import one_line
 from lmrun.tui.widgets.sample.lines import BLANK, Line, Span, rule
@@ -36,6 +35,8 @@ def choice_lines(detail: SampleDetail, width: int) -> Iterator[Line]:
 
 
 def _bars(detail: SampleDetail, exchanges: Sequence[Exchange], width: int) -> Iterator[Line]:
+    from lmrun.scoring.process import argmax
+
     choices = detail.choices or ()
     raw = [_logprob(e.response) for e in exchanges]
     per = [ll / max(1, len(choice)) for ll, choice in zip(raw, choices, strict=False)]

@@ -1,0 +1,47 @@
+"""Whether the engine of a run lives, found out without touching the lock that it holds."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lmrun.store.runs import RunDirectory
+
+
+def engine_lives(run: RunDirectory, facts: Mapping[str, Any]) -> bool | None:
+    """Whether the process that a run names as its engine is there; None where it is on another host.
+
+    Trying the lock would take it, for a moment, from an engine that starts.
+    """
+    pid, host = facts.get("pid"), facts.get("host")
+    if host != socket.gethostname():
+        return None
+    return isinstance(pid, int) and _is_engine(pid, last_write(run))
+
+
+def _is_engine(pid: int, written: float) -> bool:
+    """An engine began before it wrote; a process that got the number of a dead engine began later."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        # The start of a process is known to a hundredth of a second.
+        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() <= written + 0.1
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
+
+
+def last_write(run: RunDirectory) -> float:
+    """When the run's database was last written to, in Unix seconds; 0 where it is gone."""
+    return max(_written(run.database), _written(run.database.with_name("run.db-wal")))
+
+
+def _written(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0

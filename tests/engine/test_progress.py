@@ -1,0 +1,107 @@
+"""The tracker: what models do of late, and a pause that spoils nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from lmrun.backends.base import Usage
+from lmrun.engine.pace import Pace
+from lmrun.engine.progress import Device, JobProgress, Machine, ModelProgress, Tracker
+from tests.display.test_plain import Clock
+
+
+def scene() -> tuple[Clock, Tracker]:
+    clock = Clock()
+    tracker = Tracker(clock)
+    jobs = [JobProgress("m", "a", requests=100), JobProgress("m", "b", requests=10), JobProgress("other", "a")]
+    tracker.start("run", jobs, [ModelProgress(name, "scripted", "tiny") for name in ("m", "other")])
+    return clock, tracker
+
+
+def answering() -> tuple[Clock, Tracker]:
+    """Two requests per second for ten seconds, of three tokens each."""
+    clock, tracker = scene()
+    tracker.phase("answering", "m")
+    tracker.expect({"loglikelihood": 110})
+    tracker.update_model("m", state="answering")
+    tracker.update("m", "a", state="answering")
+    for _ in range(10):
+        clock.now += 1
+        tracker.worked({"loglikelihood": 2})
+        tracker.answered("m", "a", 2, 0, 6)
+    return clock, tracker
+
+
+def test_models_and_jobs_have_their_own_pace() -> None:
+    _, tracker = answering()
+    now = tracker.snapshot()
+    model, other = now.models
+    assert (model.state, model.requests_per_second, model.tokens_per_second) == ("answering", 2.0, 6.0)
+    assert (other.state, other.requests_per_second) == ("waiting", None)
+    assert [(job.tokens_per_second, job.eta) for job in now.jobs] == [(6.0, 40.0), (None, None), (None, None)]
+
+
+def test_a_pace_forgets_what_is_long_ago() -> None:
+    pace = Pace(0.0)
+    assert pace.rates(5.0) == (None, None)
+    for second in range(1, 1001):
+        pace.add(float(second), 10, 0)
+    for step in range(1, 1001):
+        pace.add(1000 + step / 10, 1, 3)
+    requests, tokens = pace.rates(1100.0)
+    assert requests == pytest.approx(10) and tokens == pytest.approx(30)
+    assert len(pace._marks) < 40
+
+
+def test_a_pace_of_long_batches_is_known() -> None:
+    pace = Pace(0.0)
+    for batch in range(1, 10):
+        pace.add(60.0 * batch, 30, 300)
+    assert pace.rates(540.0) == (0.5, 5.0)
+
+
+def test_a_pause_spoils_neither_time_nor_pace_nor_forecast() -> None:
+    clock, tracker = answering()
+    before = tracker.snapshot()
+    tracker.pause(True)
+    clock.now += 3600
+    paused = tracker.snapshot()
+    assert paused.paused
+    assert (paused.elapsed, paused.eta, paused.rate, paused.silent) == (10.0, before.eta, before.rate, 0.0)
+    assert paused.models == before.models and paused.jobs == before.jobs
+    tracker.pause(False)
+    tracker.pause(False)
+    after = tracker.snapshot()
+    assert not after.paused and after.elapsed == 10.0 and after.models == before.models
+    clock.now += 1
+    assert tracker.snapshot().elapsed == 11.0
+
+
+@pytest.mark.parametrize("phase", ["draining", "interrupted", "finished"])
+def test_what_ends_is_not_paused(phase: str) -> None:
+    _, tracker = answering()
+    tracker.pause(True)
+    tracker.phase(phase)  # type: ignore[arg-type]
+    assert not tracker.snapshot().paused
+
+
+def test_what_the_backend_says_is_on_its_models_line() -> None:
+    _, tracker = answering()
+    tracker.watch(lambda: Usage(in_flight=3, limit=8, held_by="429", retries=2), "m")
+    tracker.update_model("m", steerable=True, usd=0.5, tokens=7)
+    model, other = tracker.snapshot().models
+    shown = model.in_flight, model.limit, model.held_by, model.retries, model.steerable, model.usd, model.tokens
+    assert shown == (3, 8, "429", 2, True, 0.5, 7)
+    assert (other.in_flight, other.retries, other.steerable) == (None, 0, False)
+    tracker.watch(None)
+    model, _ = tracker.snapshot().models
+    assert (model.in_flight, model.retries, model.steerable) == (None, 2, False)
+
+
+def test_the_machine_is_read_with_each_snapshot() -> None:
+    _, tracker = scene()
+    assert (tracker.snapshot().devices, tracker.snapshot().rss) == ((), None)
+    gpu = Device("0 H200", 1.0, 2.0)
+    tracker.measure(lambda: Machine((gpu,), 3.0, 4.0))
+    now = tracker.snapshot()
+    assert (now.devices, now.rss, now.cpu) == ((gpu,), 3.0, 4.0)
