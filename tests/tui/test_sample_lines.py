@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
@@ -18,7 +20,7 @@ TEXTS = st.text(alphabet=st.sampled_from("ab  zü日本e\u0301\u200b🙂-"), max
 def test_rows_fit_and_nothing_is_lost(text: str, width: int) -> None:
     rows = list(breaks(text, width))
     assert rows[0][0] == 0 and rows[-1][1] == len(text)
-    for (_, end), (start, _) in zip(rows, rows[1:], strict=False):
+    for (_, end), (start, _) in pairwise(rows):
         assert start == end or (start == end + 1 and text[end] == " ")
     assert all(cell_len(text[start:end]) <= width for start, end in rows)
 
@@ -29,7 +31,7 @@ def test_pieces_keep_their_style(parts: list[tuple[str, str]]) -> None:
     assert len(lines) == 1 + sum(text.count("\n") for text, _ in parts)
     for line in lines:
         assert all(0 <= span.start < span.end <= len(line.text) for span in line.spans)
-        assert all(a.end <= b.start for a, b in zip(line.spans, line.spans[1:], strict=False))
+        assert all(a.end <= b.start for a, b in pairwise(line.spans))
         assert "\x1b" not in line.text and "\n" not in line.text
 
 
