@@ -12,7 +12,7 @@ from typing import Any
 from lmrun.store import overlaps
 from lmrun.store.browse import SampleLine, sample_lines
 from lmrun.store.connect import BUSY_TIMEOUT_MS, connect_readonly
-from lmrun.store.counts import Counts, job_counts
+from lmrun.store.counts import Counts, counts_of, job_counts
 from lmrun.store.error_kinds import ErrorKind, error_kinds
 from lmrun.store.gauges import Point, gauge_series
 from lmrun.store.notes import Note, Notes, Place
@@ -96,6 +96,15 @@ class RunReader:
         ).fetchall()
         counts = job_counts(self._db)
         return [_job_view(row, counts[row["id"]]) for row in rows]
+
+    def job(self, model: str, label: str) -> JobView:
+        """One job of a model."""
+        row = self._db.execute(
+            """SELECT j.*, m.name AS model FROM jobs j JOIN models m ON m.id = j.model_id
+               WHERE m.name = ? AND j.label = ?""",
+            (model, label),
+        ).fetchone()
+        return _job_view(row, counts_of(self._db, row["id"]))
 
     def extractions(self, job_id: int) -> dict[str, dict[str, int]]:
         """By filter that extracts: how many samples have which status (``matched``, ``no_match``, ``ambiguous``)."""

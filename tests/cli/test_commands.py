@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import select
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -100,6 +103,30 @@ def test_show_filters_samples(world: World) -> None:
     assert one.stdout.count("→") == 1
     misspelt = lmrun(world.folder, "show", "--task", "colors")
     assert misspelt.returncode == 2 and "did you mean 'colours'?" in misspelt.stderr
+
+
+def test_show_opens_the_samples_on_a_terminal(world: World) -> None:
+    lmrun(world.folder, "batch", str(world.manifest(world.stub())))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40"}
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "lmrun", "show", "--task", "colours", "--correct"]
+    running = subprocess.Popen(command, cwd=world.folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    try:
+        seen = b""
+        while b"task:colours right" not in seen:
+            assert select.select([ours], [], [], 60)[0], seen[-500:]
+            seen += os.read(ours, 65536)
+        os.write(ours, b"q")
+        while running.poll() is None:
+            if select.select([ours], [], [], 0.05)[0]:
+                with suppress(OSError):
+                    os.read(ours, 65536)
+        assert running.returncode == 0
+    finally:
+        running.kill()
+        running.wait()
+        os.close(ours)
 
 
 def test_text_of_models_and_datasets_cannot_act_on_the_terminal(world: World) -> None:

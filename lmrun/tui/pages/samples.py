@@ -128,7 +128,7 @@ class SamplesPage(Page):
     def on_virtual_table_chosen(self, event: VirtualTable.Chosen) -> None:
         """Enter: read it."""
         self._zoom("-only-sample")
-        self.query_one(Reader).focus()
+        self._pane.reader.focus()
 
     # -- which samples -------------------------------------------------------------------------------------------------
 
@@ -184,11 +184,11 @@ class SamplesPage(Page):
 
     def action_scroll_down(self) -> None:
         """The sample a few lines on."""
-        self.query_one(Reader).action_scroll_few(1)
+        self._pane.reader.action_scroll_few(1)
 
     def action_scroll_up(self) -> None:
         """The sample a few lines back."""
-        self.query_one(Reader).action_scroll_few(-1)
+        self._pane.reader.action_scroll_few(-1)
 
     def action_zoom(self) -> None:
         """Only what has the focus, or both."""
@@ -219,13 +219,8 @@ class SamplesPage(Page):
         if run is None or detail is None:
             return
         row = detail.row
-        try:
-            note = Notes(run).get(row.model, row.label, row.doc_id)
-        except (sqlite3.Error, LmrunError, OSError) as error:
-            self.notify(one_line(str(error)), severity="error", markup=False)
-            return
         title = f"{one_line(row.label, 40)} · doc {row.doc_id}"
-        self.app.push_screen(NoteScreen(title, note), partial(self._keep, run, detail))
+        self.app.push_screen(NoteScreen(title, detail.note), partial(self._keep, run, detail))
 
     def _keep(self, run: RunDirectory, detail: SampleDetail, written: Written | None) -> None:
         if written is None:

@@ -111,6 +111,12 @@ class VirtualTable(ScrollView, can_focus=True):
                 self.cursor = max(0, count - 1)
         self.refresh()
 
+    def grow(self, count: int) -> None:
+        """Rows have come behind the others, which stay as they are."""
+        self._pages.pop(self.count // PAGE, None)
+        self.count = count
+        self.refresh()
+
     def move_to(self, row: int) -> None:
         """Put the cursor on a row and show it."""
         self.cursor = max(0, min(row, self.count - 1))

@@ -41,7 +41,7 @@ def _bars(detail: SampleDetail, exchanges: Sequence[Exchange], width: int) -> It
     raw = [_logprob(e.response) for e in exchanges]
     per = [ll / max(1, len(choice)) for ll, choice in zip(raw, choices, strict=False)]
     first, first_per, golds = argmax(raw), argmax(per), gold_positions(detail)
-    yield Line("→ gold  ◂ chosen · log-likelihood: the longest bar is the likeliest", "dim")
+    yield Line("→ gold  ◂ chosen · log-likelihood, likeliest longest", "dim")
     for place, (exchange, choice) in enumerate(zip(exchanges, choices, strict=False)):
         gold = place in golds
         yield BLANK
@@ -49,8 +49,8 @@ def _bars(detail: SampleDetail, exchanges: Sequence[Exchange], width: int) -> It
         yield Line(text, "strong" if gold or place == first else "", (Span(0, 1, "good"),))
         greedy = " · greedy" if exchange.response and exchange.response.is_greedy else ""
         share = f" {_share(raw, place):4.0%}"
-        yield _bar("sum", raw, place, width, f"{share}{' ◂ chosen' if place == first else ''}{greedy}")
-        yield _bar("per char", per, place, width, " ◂ chosen" if place == first_per else "")
+        yield _bar("sum", raw, place, width, f"{share}{' ◂ chosen' if place == first else ''}{greedy}", right=gold)
+        yield _bar("per char", per, place, width, " ◂ chosen" if place == first_per else "", right=gold)
 
 
 def _logprob(response: Response | None) -> float:
@@ -66,18 +66,13 @@ def _share(values: Sequence[float], place: int) -> float:
     return math.exp(values[place] - top) / sum(math.exp(v - top) for v in finite)
 
 
-def _bar(name: str, values: Sequence[float], place: int, width: int, words: str) -> Line:
+def _bar(name: str, values: Sequence[float], place: int, width: int, words: str, *, right: bool) -> Line:
     head = f"  {name:<8} {values[place]:>9.3f} "
     room = max(6, min(40, width - len(head) - 24))
     bar = bar_text(_length(values, place), room)
     text = f"{head}{bar}{words}"
-    chosen = "good" if "◂" in words else "bar"
-    spans = (
-        Span(0, 10, "dim"),
-        Span(len(head), len(head) + len(bar), chosen),
-        Span(len(head) + len(bar), len(text), ""),
-    )
-    return Line(text, "", spans[:2])
+    style = ("good" if right else "bad") if "◂" in words else "bar"
+    return Line(text, "", (Span(0, 10, "dim"), Span(len(head), len(head) + len(bar), style)))
 
 
 def _length(values: Sequence[float], place: int) -> float:

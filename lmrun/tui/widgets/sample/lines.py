@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,6 +11,9 @@ from rich.cells import get_character_cell_size
 
 from lmrun.display.format import safe
 from lmrun.tui.text import LONGEST
+
+_NARROW = re.compile("[ -\u02ff]*")
+"""Characters that take one cell each; control characters never come here."""
 
 
 class Span(NamedTuple):
@@ -93,8 +97,12 @@ def breaks(text: str, width: int) -> Iterator[tuple[int, int]]:
 
 def _fitting(text: str, start: int, width: int) -> int:
     """Up to where a text goes into ``width`` cells; at least one character further."""
-    cells = 0
-    for place in range(start, min(len(text), start + 4 * width)):
+    first = _NARROW.match(text, start, start + width)
+    assert first
+    cells = first.end() - start
+    if cells == width:
+        return start + width
+    for place in range(first.end(), min(len(text), start + 4 * width)):
         character = text[place]
         cells += 1 if character.isascii() else get_character_cell_size(character)
         if cells > width:

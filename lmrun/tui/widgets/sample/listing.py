@@ -6,6 +6,7 @@ import sqlite3
 import time
 from array import array
 from collections.abc import Sequence
+from contextlib import closing, suppress
 from functools import partial
 
 from textual.app import ComposeResult
@@ -66,6 +67,8 @@ class SampleList(Vertical):
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
+        self._words = Static("", id="words", markup=False)
+        self.table = VirtualTable(_columns(0, 1), self._rows)
         self._reader: RunReader | None = None
         self._query = SampleQuery()
         self._ids: array[int] = array("q")
@@ -81,8 +84,8 @@ class SampleList(Vertical):
 
     def compose(self) -> ComposeResult:
         """Words over the table."""
-        yield Static("", id="words", markup=False)
-        yield VirtualTable(_columns(0, 1), self._rows)
+        yield self._words
+        yield self.table
 
     def on_resize(self, event: Resize) -> None:
         """Columns follow the width."""
@@ -97,11 +100,6 @@ class SampleList(Vertical):
             self._reader.close()
 
     @property
-    def table(self) -> VirtualTable:
-        """The table."""
-        return self.query_one(VirtualTable)
-
-    @property
     def selected(self) -> int | None:
         """The sample under the cursor."""
         row = self.table.cursor
@@ -113,21 +111,28 @@ class SampleList(Vertical):
         """List the samples that fit; with ``stay`` the cursor goes back to its sample where that still fits."""
         if self._reader and self._reader.run != run:
             self._reader.close()
-            self._reader = None
-        if run and self._reader is None:
-            self._reader = RunReader(run)
-            self._models = len(self._reader.models())
-            self._lay_out()
+            self._reader = self._selected = None
         self._goal = self.selected if stay else None
         self._query, self._ids, self._new, self._error = query, array("q"), 0, ""
         self._turn += 1
-        self._complete = run is None
+        self._complete = not (run and self._open(run))
         self.table.renew(0)
         self.workers.cancel_group(self, "count")
         self.workers.cancel_group(self, "wrong")
-        if run:
+        if run and self._reader:
             self.run_worker(partial(self._read, run, query, self._turn), group="ids", exclusive=True, thread=True)
         self._tell()
+
+    def _open(self, run: RunDirectory) -> bool:
+        if self._reader is None:
+            try:
+                self._reader = RunReader(run)
+                self._models = len(self._reader.models())
+            except (sqlite3.Error, LmrunError) as error:
+                self._error = one_line(str(error))
+                return False
+            self._lay_out()
+        return True
 
     def reload(self) -> None:
         """Read the list again: take in what has come since."""
@@ -138,8 +143,7 @@ class SampleList(Vertical):
         worker, waiting, told = get_current_worker(), array("q"), 0.0
         error = ""
         try:
-            reader = RunReader(run)
-            try:
+            with closing(RunReader(run)) as reader:
                 for ids in reader.sample_ids(query):
                     if worker.is_cancelled:
                         return
@@ -147,8 +151,6 @@ class SampleList(Vertical):
                     if waiting and time.monotonic() - told > _PACE:
                         self.post_message(self.Read(turn, waiting, complete=False))
                         waiting, told = array("q"), time.monotonic()
-            finally:
-                reader.close()
         except (sqlite3.Error, LmrunError) as problem:
             error = one_line(str(problem))
         self.post_message(self.Read(turn, waiting, complete=True, error=error))
@@ -160,7 +162,7 @@ class SampleList(Vertical):
         first = not self._ids
         self._ids.extend(event.ids)
         self._complete, self._error = event.complete, event.error
-        self.table.renew(len(self._ids))
+        self.table.grow(len(self._ids))
         if self._goal is not None and self._goal in event.ids:
             self.table.move_to(len(self._ids) - len(event.ids) + event.ids.index(self._goal))
             self._goal = None
@@ -187,7 +189,9 @@ class SampleList(Vertical):
     def look_again(self) -> None:
         """Bring what is seen up to date, and count what fits by now; the rows stay the same."""
         self.table.renew()
-        if self._reader and self._complete and not self._is_at_work("count"):
+        # A search reads all texts: too much to be done again and again.
+        is_search = any(term.key == "text" for term in self._query.terms)
+        if self._reader and self._complete and not is_search and not self._is_at_work("count"):
             work = partial(self._count, self._reader.run, self._query, self._turn)
             self.run_worker(work, group="count", thread=True)
 
@@ -195,13 +199,9 @@ class SampleList(Vertical):
         return any(w.group == group and w.node is self and not w.is_finished for w in self.workers)
 
     def _count(self, run: RunDirectory, query: SampleQuery, turn: int) -> None:
-        reader = RunReader(run)
-        try:
+        # Where the files cannot be read just now, the next look tells.
+        with suppress(sqlite3.Error, LmrunError), closing(RunReader(run)) as reader:
             self.post_message(self.Counted(turn, reader.count(query)))
-        except sqlite3.Error:
-            pass  # the engine moves its files; the next look tells
-        finally:
-            reader.close()
 
     def on_sample_list_counted(self, event: Counted) -> None:
         """Say how many are new."""
@@ -221,17 +221,15 @@ class SampleList(Vertical):
         self.run_worker(work, group="wrong", exclusive=True, thread=True)
 
     def _find(self, run: RunDirectory, ids: array[int], row: int, step: int, turn: int) -> None:
-        worker, reader, at, size = get_current_worker(), RunReader(run), 0, _FIRST
-        try:
+        worker, at, size = get_current_worker(), 0, _FIRST
+        with suppress(sqlite3.Error, LmrunError), closing(RunReader(run)) as reader:
             while at < len(ids) and not worker.is_cancelled:
-                wrong = reader.wrong_among(ids[at : at + size])
-                for place in range(at, min(at + size, len(ids))):
-                    if ids[place] in wrong:
-                        self.post_message(self.Found(turn, row + step * (place + 1)))
-                        return
+                some = ids[at : at + size]
+                wrong = reader.wrong_among(some)
+                if place := next((place for place, i in enumerate(some, start=at + 1) if i in wrong), None):
+                    self.post_message(self.Found(turn, row + step * place))
+                    return
                 at, size = at + size, min(2 * size, _MOST)
-        finally:
-            reader.close()
         if not worker.is_cancelled:
             self.post_message(self.Found(turn, None))
 
@@ -256,7 +254,7 @@ class SampleList(Vertical):
             words = f"{self.table.cursor + 1:,} of {count:,} samples{'' if self._complete else ' …'}"
         if self._new:
             words += f" · {self._new:,} new, u shows them"
-        self.query_one("#words", Static).update(words)
+        self._words.update(words)
 
     def _rows(self, start: int, stop: int) -> Sequence[Row]:
         if self._reader is None:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from lmrun.store.notes import Note
 from lmrun.store.records import Exchange, JobView, SampleDetail
 from lmrun.tui.text import one_line
 from lmrun.tui.widgets.sample.lines import BLANK, Line, Piece, flow, rule
 from lmrun.tui.widgets.sample.values import error_lines, gold_text, is_right, named, value_text
 
 
-def meta_lines(detail: SampleDetail, job: JobView, note: Note | None) -> Iterator[Line]:
+def meta_lines(detail: SampleDetail, job: JobView) -> Iterator[Line]:
     """Label, sample, scores, requests, doc."""
     row = detail.row
-    if note:
+    if note := detail.note:
         yield rule("label", style="warn")
         yield named(one_line(note.mark, 40) or "note", "", "warn")
         yield from flow([Piece(note.text)], gutter="│ ", gutter_style="warn")

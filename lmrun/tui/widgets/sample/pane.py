@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import closing
 from functools import partial
 from typing import NamedTuple
 
@@ -14,7 +14,6 @@ from textual.events import Resize
 from textual.message import Message
 
 from lmrun.errors import LmrunError
-from lmrun.store.notes import Notes
 from lmrun.store.reader import RunReader
 from lmrun.store.records import JobView, SampleDetail
 from lmrun.store.runs import RunDirectory
@@ -44,14 +43,6 @@ class _Wanted(NamedTuple):
     """Counts up when the same has to be read again."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Model:
-    """What is known of the run beside the sample."""
-
-    jobs: Mapping[tuple[str, str], JobView]
-    facts: Mapping[str, Mapping[str, object]]
-
-
 class SamplePane(Vertical):
     """Tabs and text."""
 
@@ -71,10 +62,11 @@ class SamplePane(Vertical):
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
+        self._tabs, self.reader = Tabs(), Reader()
         self._run: RunDirectory | None = None
         self._sample_id: int | None = None
         self._detail: SampleDetail | None = None
-        self._known: _Model | None = None
+        self._jobs: dict[tuple[str, str], JobView] = {}
         self._tokens: dict[str, Tokens | str] = {}
         """By model; or why there are none."""
         self._loading = ""
@@ -86,14 +78,14 @@ class SamplePane(Vertical):
 
     def compose(self) -> ComposeResult:
         """Tabs over text."""
-        yield Tabs()
-        yield Reader()
+        yield self._tabs
+        yield self.reader
 
     # -- what the page does with it ------------------------------------------------------------------------------------
 
     def open_run(self, run: RunDirectory | None) -> None:
         """Samples are of this run from now on."""
-        self._run, self._known, self._tokens, self._loading = run, None, {}, ""
+        self._run, self._jobs, self._tokens, self._loading = run, {}, {}, ""
         self.show(None)
 
     def show(self, sample_id: int | None) -> None:
@@ -102,7 +94,7 @@ class SamplePane(Vertical):
         if sample_id is None:
             self._detail = self._wanted = self._drawn = None
             self._tabs.words = ""
-            self._reader.show([])
+            self.reader.show([])
         self._want()
 
     def again(self) -> None:
@@ -115,14 +107,6 @@ class SamplePane(Vertical):
         """The sample on the screen, unless another one is on its way."""
         detail = self._detail
         return detail if detail and detail.row.id == self._sample_id else None
-
-    @property
-    def _tabs(self) -> Tabs:
-        return self.query_one(Tabs)
-
-    @property
-    def _reader(self) -> Reader:
-        return self.query_one(Reader)
 
     def turn_tab(self, step: int) -> None:
         """Show the next view, or the one before."""
@@ -158,7 +142,7 @@ class SamplePane(Vertical):
         """Make what is wanted now; while something else is being made, afterwards: only the newest counts."""
         if self._run is None or self._sample_id is None:
             return
-        width = self._reader.width if self._tabs.view == "Choices" else 0
+        width = self.reader.width if self._tabs.view == "Choices" else 0
         self._wanted = _Wanted(
             self._run, self._sample_id, self._tabs.view, width, self._unfolded, self._as_tokens, self._turn
         )
@@ -181,19 +165,16 @@ class SamplePane(Vertical):
         self.post_message(self.Looked(wanted, detail, lines))
 
     def _read(self, wanted: _Wanted) -> SampleDetail:
-        reader = RunReader(wanted.run)
-        try:
-            if self._known is None:
-                jobs = {(job.model, job.label): job for job in reader.jobs()}
-                self._known = _Model(jobs, {model["name"]: model["facts"] for model in reader.models()})
-            return reader.sample(wanted.sample_id)
-        finally:
-            reader.close()
+        with closing(RunReader(wanted.run)) as reader:
+            detail = reader.sample(wanted.sample_id)
+            job = (detail.row.model, detail.row.label)
+            if job not in self._jobs:
+                self._jobs[job] = reader.job(*job)
+            return detail
 
     def _lines(self, wanted: _Wanted, detail: SampleDetail) -> Iterable[Line]:
-        assert self._known is not None
         row = detail.row
-        job = self._known.jobs[row.model, row.label]
+        job = self._jobs[row.model, row.label]
         match wanted.view:
             case "Prompt" if wanted.as_tokens:
                 tokens = self._tokens.get(row.model, "loading the tokenizer …")
@@ -205,7 +186,7 @@ class SamplePane(Vertical):
             case "Choices":
                 return choice_lines(detail, wanted.width)
             case _:
-                return meta_lines(detail, job, Notes(wanted.run).get(row.model, row.label, row.doc_id))
+                return meta_lines(detail, job)
 
     def on_sample_pane_looked(self, event: Looked) -> None:
         """Show it if it is still wanted, and make what is."""
@@ -214,22 +195,21 @@ class SamplePane(Vertical):
             before, self._drawn, self._detail = self._drawn, event.wanted, event.detail
             same = before is not None and before._replace(turn=0, width=0) == event.wanted._replace(turn=0, width=0)
             self._tabs.words = _title(event.detail) if event.detail else ""
-            self._reader.show(event.lines, keep=same)
+            self.reader.show(event.lines, keep=same)
             if event.wanted.as_tokens and event.wanted.view == "Prompt" and event.detail:
                 self._load_tokens(event.detail.row.model)
         self._want()
 
     def _load_tokens(self, model: str) -> None:
-        if model not in self._tokens and self._loading != model and self._run and self._known:
+        if model not in self._tokens and self._loading != model and self._run:
             self._loading = model
-            facts = self._known.facts.get(model, {})
-            self.run_worker(partial(self._load, self._run, model, facts), thread=True, group="tokenizer")
+            self.run_worker(partial(self._load, self._run, model), thread=True, group="tokenizer")
 
-    def _load(self, run: RunDirectory, model: str, facts: Mapping[str, object]) -> None:
+    def _load(self, run: RunDirectory, model: str) -> None:
         tokens: Tokens | str
         try:
-            tokens = Tokens(model_spec(run, model), facts)
-        except (LmrunError, OSError, ValueError, ImportError) as error:
+            tokens = Tokens(model_spec(run, model), _facts(run, model))
+        except (LmrunError, sqlite3.Error, OSError, ValueError, ImportError) as error:
             hint = getattr(error, "hint", "")
             tokens = one_line(f"no tokens: {error}" + (f" ({hint})" if hint else ""))
         if run == self._run:
@@ -241,6 +221,13 @@ class SamplePane(Vertical):
         self._loading = ""
         self._drawn = None
         self._want()
+
+
+def _facts(run: RunDirectory, name: str) -> Mapping[str, object]:
+    """What the run has recorded of a model."""
+    with closing(RunReader(run)) as reader:
+        facts: Mapping[str, object] = next(model["facts"] for model in reader.models() if model["name"] == name)
+        return facts
 
 
 def _title(detail: SampleDetail) -> str:
