@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from lmrun.store.connect import connect, transaction
 from lmrun.store.records import JobRecord, MetricRecord
@@ -70,12 +71,14 @@ def make_run(runs_dir: Path, samples: int, jobs: int, *, models: int = 2, scored
     store = RunStore(run)
     made = _plan(store, samples, jobs, models)
     db = connect(run.database, MIGRATIONS)
-    db.executescript("PRAGMA synchronous = OFF; PRAGMA cache_size = -800000; DROP INDEX requests_by_key")
+    db.executescript("PRAGMA synchronous = OFF; PRAGMA cache_size = -300000; DROP INDEX requests_by_key")
     rows = _Rows()
     for job in made:
-        for place, doc_id in enumerate(range(job.docs), start=1):
-            _sample(rows, job, doc_id, scored=scored)
-            if place % _PAGE == 0:
+        # Another model is asked the same, and answers something else.
+        questions, answers = random.Random(job.task), random.Random(1_000_003 + job.id)
+        for doc_id in range(job.docs):
+            _sample(rows, job, doc_id, (questions, answers), scored=scored)
+            if doc_id % _PAGE == _PAGE - 1:
                 rows.write(db)
         rows.write(db)
     db.execute("CREATE INDEX requests_by_key ON requests (key)")
@@ -124,17 +127,18 @@ def _record(label: str, is_choice: bool, docs: int) -> JobRecord:
     )
 
 
-def _sample(rows: _Rows, job: _Job, doc_id: int, *, scored: bool) -> None:
-    dice = random.Random(job.task * 1_000_003 + doc_id)
-    question, context = _question(dice, job, doc_id)
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _sample(rows: _Rows, job: _Job, doc_id: int, dice: tuple[random.Random, random.Random], *, scored: bool) -> None:
+    question, context = _question(dice[0], job, doc_id)
     text_id = job.first_text + doc_id
-    if job.id == job.task + 1:  # another model is asked the same
+    if job.id == job.task + 1:  # the first model's
         rows.add("texts", text_id, hashlib.blake2b(context.encode(), digest_size=16).digest(), context)
-    sample_id = job.first_sample + doc_id
-    dice = random.Random(job.id * 1_000_003 + doc_id)
-    failed = dice.random() < 0.001
     make = _choice if job.is_choice else _generation
-    make(rows, job, (sample_id, doc_id, text_id), question, dice, failed=failed, scored=scored)
+    ids = (job.first_sample + doc_id, doc_id, text_id)
+    make(rows, job, ids, question, dice[1], failed=dice[1].random() < 0.001, scored=scored)
 
 
 def _question(dice: random.Random, job: _Job, doc_id: int) -> tuple[str, str]:
@@ -155,7 +159,7 @@ def _key(number: int) -> str:
 def _status(failed: bool, scored: bool) -> tuple[str, str | None]:
     if not scored:
         return "pending", None
-    return ("error", json.dumps(_ERROR)) if failed else ("scored", None)
+    return ("error", _json(_ERROR)) if failed else ("scored", None)
 
 
 _ERROR = {"kind": "http_500", "message": "the server answered 500: internal error"}
@@ -175,7 +179,7 @@ def _choice(
     gold = dice.randrange(4)
     logprobs = [round(-1 - 8 * dice.random() + 3 * (i == gold), 4) for i in range(4)]
     best = logprobs.index(max(logprobs))
-    doc = json.dumps({"question": question, "choices": _CHOICES, "answer": gold})
+    doc = _json({"question": question, "choices": _CHOICES, "answer": gold})
     status, error = _status(failed, scored)
     right = int(best == gold) if status == "scored" else None
     rows.add(
@@ -186,7 +190,7 @@ def _choice(
         doc,
         str(gold),
         "null",
-        json.dumps(_CHOICES),
+        _json(_CHOICES),
         status,
         right,
         0,
@@ -202,13 +206,13 @@ def _choice(
         broken = failed and position == 2
         rows.add("responses", key, job.id, *_answered(answer, dice, failed=broken), CREATED + sample_id / 500)
     if right is not None:
-        pairs = json.dumps([[value, i == best] for i, value in enumerate(logprobs)])
+        pairs = _json([[value, i == best] for i, value in enumerate(logprobs)])
         rows.add("scores", sample_id, "none", pairs, f'{{"acc": {float(right)}}}', None, None, right)
 
 
 def _answered(answer: str, dice: random.Random, *, failed: bool) -> tuple[str, str]:
     if failed:
-        return "error", json.dumps({"error": _ERROR, "attempts": 5})
+        return "error", _json({"error": _ERROR, "attempts": 5})
     return "cache" if dice.random() < 0.2 else "computed", answer
 
 
@@ -227,24 +231,24 @@ def _generation(
     said = gold if dice.random() < 0.7 else gold + 1
     cut, refused, no_match = dice.random() < 0.02, dice.random() < 0.002, dice.random() < 0.03
     text = _output(dice, said, cut=cut, refused=refused, no_match=no_match)
-    doc = json.dumps({"question": question, "solution": f"It is {gold}."})
+    doc = _json({"question": question, "solution": f"It is {gold}."})
     status, error = _status(failed, scored)
     found = status == "scored" and not (cut or refused or no_match)
     right = None if status != "scored" else int(found and said == gold)
     flags = (int(cut), int(scored and not failed and not found)) if scored else (0, 0)
-    values = (sample_id, job.id, doc_id, doc, json.dumps(str(gold)), "null", "null", status, right, *flags, error)
+    values = (sample_id, job.id, doc_id, doc, _json(str(gold)), "null", "null", status, right, *flags, error)
     rows.add("samples", *values, int(refused and scored))
     key = _key(sample_id * 4)
     settings = '{"until": ["\\n\\n"], "do_sample": false, "max_gen_toks": 256}'
     rows.add("requests", sample_id, 0, key, "generate_until", text_id, "", settings)
     finish = "refusal" if refused else "length" if cut else "stop"
     answer = {"text": text, "finish_reason": finish, "prompt_tokens": 208, "completion_tokens": len(text) // 4}
-    source, body = _answered(json.dumps(answer), dice, failed=failed)
+    source, body = _answered(_json(answer), dice, failed=failed)
     rows.add("responses", key, job.id, source, body, CREATED + sample_id / 500)
     if status == "scored":
         extraction = "matched" if found else "no_match"
-        span = json.dumps([len(text) - len(str(said)) - 1, len(text) - 1]) if found else None
-        filtered = json.dumps([str(said) if found else "[invalid]"])
+        span = _json([len(text) - len(str(said)) - 1, len(text) - 1]) if found else None
+        filtered = _json([str(said) if found else "[invalid]"])
         score = f'{{"exact_match": {float(right or 0)}}}'
         rows.add("scores", sample_id, "strict-match", filtered, score, extraction, span, right)
 

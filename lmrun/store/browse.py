@@ -40,7 +40,7 @@ class SampleLine:
     margin: float | None
     """Multiple choice: log-likelihood of the gold choice minus that of the best other one."""
     tokens: int
-    """Generated, or scored."""
+    """Generated, or scored, in the first answer to each request."""
     note_label: str
     """Of the note that somebody put to it."""
 

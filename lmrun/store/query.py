@@ -40,8 +40,9 @@ _END = (1 << 63) - 1
 _HAS = """(has(?, s.doc)
            OR EXISTS (SELECT 1 FROM texts t WHERE has(?, t.body) AND t.id IN
              (SELECT context_id FROM requests r WHERE r.sample_id = s.id))
-           OR EXISTS (SELECT 1 FROM requests r LEFT JOIN responses a ON a.key = r.key
-             WHERE r.sample_id = s.id AND (has(?, r.continuation) OR said(?, a.response))))"""
+           OR EXISTS (SELECT 1 FROM requests r WHERE r.sample_id = s.id AND
+             CASE r.kind WHEN 'generate_until' THEN said(?, (SELECT response FROM responses a WHERE a.key = r.key))
+             ELSE has(?, r.continuation) END))"""
 
 Key = Literal["text", "model", "task", "status", "doc", "label", "is"]
 
@@ -113,12 +114,13 @@ def windows(db: sqlite3.Connection, part: Part) -> Iterator[array[int]]:
             (part.job_id, after, size - 1),
         ).fetchone()
         before, after = after, last[0] if last else _END
-        rows = db.execute(
-            f"""SELECT s.id FROM samples s WHERE s.job_id = ? AND s.doc_id > ? AND s.doc_id <= ? AND {part.where}
-                ORDER BY s.doc_id""",
+        # All ids as one value: row by row, Python's lock would be taken a million times, also from who draws the list.
+        (found,) = db.execute(
+            f"""SELECT json_group_array(id) FROM (SELECT s.id FROM samples s WHERE s.job_id = ? AND s.doc_id > ?
+                AND s.doc_id <= ? AND {part.where} ORDER BY s.doc_id)""",
             (part.job_id, before, after, *part.values),
-        )
-        yield array("q", [row[0] for row in rows])
+        ).fetchone()
+        yield array("q", json_value(found))
         size = size if part.is_search else min(2 * size, _LAST_WINDOW)
 
 

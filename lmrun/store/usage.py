@@ -21,7 +21,7 @@ ASKED = "a.source IN ('computed', 'error')"
 def tokens_by_model(db: sqlite3.Connection) -> dict[str, Tokens]:
     """Tokens of what each model was asked for in this run; answers from the cache cost nothing."""
     found = {name: Tokens() for (name,) in db.execute("SELECT name FROM models ORDER BY id")}
-    changing = f"{ASKED} AND a.job_id NOT IN (SELECT job_id FROM job_counts)"
+    changing = f"{ASKED} AND a.job_id IN (SELECT id FROM jobs EXCEPT SELECT job_id FROM job_counts)"
     for source in (_dropped(db), _recorded(db), _sums(db, changing)):
         for name, tokens in source.items():
             found[name] += tokens

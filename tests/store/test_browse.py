@@ -178,8 +178,9 @@ def test_search_knows_every_case_and_every_character(tmp_path: Path, search: str
     db = connect(made.database, MIGRATIONS)
     answer = {"text": 'Ärger: say "yes"\none\ntwo back\\slash', "finish_reason": "stop"}
     db.execute("UPDATE responses SET response = ? WHERE job_id = 2", (json.dumps(answer),))
+    db.execute("UPDATE samples SET doc = ? WHERE id = 1", (json.dumps({"said": answer["text"]}, ensure_ascii=False),))
     db.close()
-    assert ids(RunReader(made), SampleQuery(search=search)) == [2] * found
+    assert ids(RunReader(made), SampleQuery(search=search)) == [1, 2] * found
 
 
 def test_a_pattern() -> None:

@@ -137,6 +137,7 @@ def any_condition() -> st.SearchStrategy[Condition]:
 
 
 @given(st.lists(any_condition()))
+@example([Condition("", "-a"), Condition("", "!a", True), Condition("label", '"'), Condition("", "wrong")])
 def test_whatever_is_asked_can_be_spelled(asked: list[Condition]) -> None:
     wanted = Filter(tuple(asked))
     assert parse_filter(str(wanted)) == wanted
