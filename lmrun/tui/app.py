@@ -122,6 +122,11 @@ class LmrunApp(App[None]):
         self.view = self._watch.look() if self._watch else None
         self._show()
 
+    def on_unmount(self) -> None:
+        """Let go of the run's files."""
+        if self._watch:
+            self._watch.close()
+
     def _tick(self) -> None:
         if self.is_web and os.getppid() != self._server:
             self.exit()  # the server was killed, and nobody sees this any more
@@ -129,9 +134,9 @@ class LmrunApp(App[None]):
         if self._starting:
             self.view = _starting_view(self._starting, self.view)
             self._show()
-        elif self._watch:
-            # Beside the loop: a slow disk must not hold up a key.
-            self.run_worker(partial(self._watch.look), name="look", group="look", exclusive=True, thread=True)
+        elif self._watch and all(worker.name != "look" or worker.is_finished for worker in self.workers):
+            # Beside the loop: a slow disk must not hold up a key. One at a time: a slow look still ends.
+            self.run_worker(self._watch.look, name="look", group="look", thread=True)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """A look has ended."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from lmrun.engine.progress import ModelProgress
 from lmrun.engine.results import remarks
+from lmrun.engine.steering import LeftOut
 from lmrun.engine.usage import usage_by_model
 from lmrun.errors import LmrunError
 from lmrun.store.reader import RunReader
@@ -51,7 +52,7 @@ class StoredRun:
         self._version = -1
         self._states: tuple[tuple[int, str], ...] | None = None
         self._due = 0.0
-        self._stale = False
+        self._stale = self._attached = False
         self._looks = 0
         self._facts: dict[str, Any] = {}
         self._models: list[dict[str, Any]] = []
@@ -114,6 +115,9 @@ class StoredRun:
             self._version = version
             if states != self._states:
                 self._states, self._due = states, 0.0
+        if self._attached and not attached:
+            self._due = 0.0  # from now on these files are all that is known
+        self._attached = attached
         now = self._clock()
         if self._stale and (self._due == 0.0 or (not attached and now >= self._due)):
             self._jobs = reader.jobs()
@@ -136,9 +140,8 @@ class StoredRun:
         return found
 
     def _stored(self) -> Stored:
-        running = self._facts.get("status") == "running"
         failed = {m["name"]: (m["error"] or {}).get("message", "") for m in self._models if m["status"] == "failed"}
-        jobs = tuple(self._line(job, failed.get(job.model), running=running) for job in self._jobs)
+        jobs = tuple(self._line(job, failed.get(job.model)) for job in self._jobs)
         usage = self._found.usage
         models = tuple(
             ModelProgress(
@@ -153,16 +156,14 @@ class StoredRun:
         )
         return Stored(self._facts, jobs, models, sum(job.n_truncated for job in self._jobs))
 
-    def _line(self, job: JobView, model_error: str | None, *, running: bool) -> JobLine:
+    def _line(self, job: JobView, model_error: str | None) -> JobLine:
         metric = self._metrics.get(job.id)
         state = _STATES.get(job.status, job.status)
         error = (job.error or {}).get("message", "")
-        if job.error and job.error.get("kind") == "skipped":
+        if job.error and job.error.get("kind") == LeftOut.__name__:
             state = "skipped"
         elif model_error is not None and state != "done":
             state, error = "failed", error or model_error
-        elif state in ("answering", "scoring") and not running:
-            state = "waiting"
         value = metric.value if metric and isinstance(metric.value, int | float) else None
         interval = (metric.interval[0], metric.interval[1]) if metric and metric.interval else None
         return JobLine(

@@ -14,7 +14,7 @@ from lmrun.engine.progress import JobProgress, Snapshot
 from lmrun.store.runs import RunDirectory
 from lmrun.tui.alive import engine_lives, last_write
 from lmrun.tui.history import History
-from lmrun.tui.state import JobLine, RunState, RunView
+from lmrun.tui.state import LIVE, JobLine, RunState, RunView
 from lmrun.tui.stored import Stored, StoredRun
 
 PATIENCE = 1.0
@@ -23,6 +23,9 @@ START = 5.0
 """Seconds after which an engine that never answered is not starting any more."""
 
 _ENDED: dict[str, RunState] = {"complete": "complete", "incomplete": "incomplete", "interrupted": "interrupted"}
+
+_HALTED = {"answering": "waiting", "scoring": "waiting"}
+"""States of jobs and models that nobody works on."""
 
 
 class Engine(Protocol):
@@ -80,7 +83,9 @@ class RunWatch:
         view = self._attached(snapshot, stored) if snapshot else self._alone(stored)
         self._answered |= view.attached
         self._history.add(self._clock(), view.models if snapshot else ())
-        self._last = replace(_summed(view), history=self._history.values(), problem=self._store.problem)
+        self._last = replace(
+            _summed(view), history=self._history.values() if snapshot else {}, problem=self._store.problem
+        )
         return self._last
 
     def _attached(self, snapshot: Snapshot, stored: Stored) -> RunView:
@@ -112,6 +117,7 @@ class RunWatch:
         """No engine answers."""
         facts = stored.facts
         state, words = self._state(facts)
+        working = state in LIVE
         return RunView(
             id=self._run.id,
             name=str(facts.get("name", self._run.id)),
@@ -120,8 +126,12 @@ class RunWatch:
             phase="",
             detail="",
             elapsed=self._elapsed(facts, state),
-            jobs=stored.jobs,
-            models=stored.models,
+            jobs=stored.jobs
+            if working
+            else [replace(job, state=_HALTED.get(job.state, job.state)) for job in stored.jobs],
+            models=stored.models
+            if working
+            else [replace(m, state=_HALTED.get(m.state, m.state)) for m in stored.models],
             truncated=stored.truncated,
             usd=sum(model.usd for model in stored.models),
             tokens=sum(model.tokens for model in stored.models),
@@ -166,14 +176,23 @@ def _live_state(snapshot: Snapshot, facts: Mapping[str, Any]) -> RunState:
 
 
 def _summed(view: RunView) -> RunView:
-    """With the counts of all jobs."""
+    """With the counts of all jobs, and the time for those that were not looked up yet."""
+    to_come = _to_come(view.jobs)
+    eta = view.eta + to_come / view.rate if view.eta is not None and view.rate else view.eta
     return replace(
         view,
-        requests=sum(job.requests for job in view.jobs),
+        requests=sum(job.requests for job in view.jobs) + to_come,
         done=sum(job.done for job in view.jobs),
         cache_hits=sum(job.cache_hits for job in view.jobs),
         errors=sum(job.errors for job in view.jobs),
+        eta=eta,
     )
+
+
+def _to_come(jobs: Sequence[JobLine]) -> int:
+    """Requests of jobs whose turn has not come: as many as another model has in the same job."""
+    known = {job.label: job.requests for job in jobs if job.requests}
+    return sum(known.get(job.label, 0) for job in jobs if not job.requests and job.state in ("waiting", "ready"))
 
 
 def _merged(live: Sequence[JobProgress], stored: Sequence[JobLine]) -> Sequence[JobLine]:
@@ -186,21 +205,16 @@ def _line(job: JobProgress, stored: JobLine | None) -> JobLine:
     if stored and stored.state == "done" and job.state in ("done", "waiting", "ready"):
         # Of a job that an earlier engine finished, this one has counted nothing.
         return replace(stored, remarks=job.remarks or stored.remarks)
-    scored = stored if stored and stored.state == "done" else None
     return JobLine(
         id=stored.id if stored else 0,
         model=job.model,
         label=job.label,
-        state=job.state,
+        state="skipped" if stored and stored.state == "skipped" and job.state == "failed" else job.state,
         docs=job.docs,
         requests=job.requests,
         done=job.done,
         cache_hits=job.cache_hits,
         errors=job.errors,
-        metric=scored.metric if scored else "",
-        value=scored.value if scored else None,
-        interval=scored.interval if scored else None,
-        percent=scored.percent if scored else False,
         remarks=job.remarks,
         tokens_per_second=job.tokens_per_second,
         eta=job.eta,

@@ -15,7 +15,7 @@ from lmrun.tui.words import bar, memory
 
 MOST = 4
 """Devices that are listed one by one."""
-BAR = 8
+BAR, LONG_BAR = 8, 20
 _PLACES = (
     Place(most=16, fill=True),
     Place(rank=3),
@@ -33,19 +33,19 @@ class DevicesStrip(Strip):
     def lines(self, view: RunView, width: int) -> Sequence[Content]:
         """Each GPU; several as one where there are many."""
         if not view.devices:
-            return [flow([(0, group) for group in _process(view)], width)]
+            return grid(_process(view), (Place(), Place(), Place()), width)
         devices = list(view.devices)
         hidden = devices[MOST - 1 :] if len(devices) > MOST else []
-        rows = [_row(device) for device in devices[: len(devices) - len(hidden)]]
-        if hidden:
-            rows.append(_row(_together(hidden)))
-        return grid(rows, _PLACES, width)
+        listed = devices[: len(devices) - len(hidden)] + ([_together(hidden)] if hidden else [])
+        cells = BAR if width < 60 else LONG_BAR
+        return grid([_row(device, cells) for device in listed], _PLACES, width)
 
     def line(self, view: RunView, width: int) -> Content:
-        """GPUs behind each other, then the engine's process."""
-        gpus = [(number, _short(device)) for number, device in enumerate(view.devices)]
-        groups = gpus or [(0, group) for group in _process(view)]
-        return flow(groups, width)
+        """GPUs behind each other, or the engine's process."""
+        groups = [_short(device) for device in view.devices] or [
+            [Piece(f"{name.text} ", name.style), amount] for _, name, amount in _process(view)
+        ]
+        return flow(list(enumerate(groups)), width, " · ")
 
 
 def has_devices(view: RunView | None) -> bool:
@@ -77,10 +77,10 @@ def _load(device: Device) -> str:
     return "" if device.utilisation is None else f"{device.utilisation:.0f}%"
 
 
-def _row(device: Device) -> Sequence[Piece]:
+def _row(device: Device, cells: int) -> Sequence[Piece]:
     return (
         Piece(one_line(device.name), "bold"),
-        Piece(bar(_share(device), BAR), "$primary on $foreground 10%"),
+        Piece(bar(_share(device), cells), "$primary on $foreground 10%"),
         Piece(_gigabytes(device)),
         Piece(_load(device)),
         Piece("" if device.power is None else f"{device.power:.0f} W", "dim"),
@@ -96,6 +96,9 @@ def _short(device: Device) -> Sequence[Piece]:
 
 
 def _process(view: RunView) -> Sequence[Sequence[Piece]]:
-    cpu = [Piece("CPU ", "dim"), Piece(f"{view.cpu:.0f}%", "bold")] if view.cpu is not None else []
-    rss = [Piece("memory ", "dim"), Piece(memory(view.rss), "bold")] if view.rss is not None else []
-    return [group for group in ([Piece("engine", "dim")], cpu, rss) if group]
+    cpu = "" if view.cpu is None else f"{view.cpu:.0f}%"
+    rss = "" if view.rss is None else memory(view.rss)
+    return (
+        (Piece("engine", "dim"), Piece("CPU", "dim"), Piece(cpu, "bold")),
+        (Piece(""), Piece("memory", "dim"), Piece(rss, "bold")),
+    )

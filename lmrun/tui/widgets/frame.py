@@ -93,12 +93,17 @@ class Name(Widget):
 class State(Widget):
     """How the run is, and for how long."""
 
-    view: reactive[RunView | None] = reactive(None, layout=True)
+    view: reactive[RunView | None] = reactive(None)
+
+    def watch_view(self, old: RunView | None, new: RunView | None) -> None:
+        """Only other words of another length move what stands beside them."""
+        if len(_state(old)) != len(_state(new)):
+            self.refresh(layout=True)
 
     def render(self) -> RenderResult:
         """``● running 00:41:07``."""
-        view = self.view
-        if view is None:
-            return Text("")
-        style = "bold" if view.state in LIVE else ""
-        return Text(f"{MARKS[view.state]} {view.state} {duration(view.elapsed)}", style=style)
+        return Text(_state(self.view), style="bold" if self.view and self.view.state in LIVE else "")
+
+
+def _state(view: RunView | None) -> str:
+    return f"{MARKS[view.state]} {view.state} {duration(view.elapsed)}" if view else ""

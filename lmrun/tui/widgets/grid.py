@@ -32,7 +32,7 @@ class Place:
     rank: int = 0
     """Columns of a higher rank go first where there is no room; those of rank 0 stay."""
     fill: bool = False
-    """Takes what others leave, and gives way first."""
+    """Takes what others leave, up to ``most``, and gives way first."""
 
 
 def grid(rows: Sequence[Sequence[Piece]], places: Sequence[Place], width: int) -> list[Content]:
@@ -57,7 +57,7 @@ def _widths(rows: Sequence[Sequence[Piece]], places: Sequence[Place], width: int
             break
         widths = {n: size for n, size in widths.items() if places[n].rank != rank}
     if filling is not None and filling in widths:
-        widths[filling] = max(1, widths[filling] - over())
+        widths[filling] = max(1, min(places[filling].most, widths[filling] - over()))
     return widths
 
 
@@ -70,7 +70,7 @@ def _line(row: Sequence[Piece], places: Sequence[Place], widths: dict[int, int])
     return Content("").join(parts)
 
 
-def flow(pieces: Sequence[tuple[int, Sequence[Piece]]], width: int, gap: str = "   ") -> Content:
+def flow(pieces: Sequence[tuple[int, Sequence[Piece]]], width: int, gap: str) -> Content:
     """Groups of pieces behind each other; those of a higher rank go first where there is no room."""
     kept = [(rank, group) for rank, group in pieces if any(piece.text for piece in group)]
 

@@ -36,7 +36,7 @@ def columns(jobs: Sequence[JobLine], order: str, width: int) -> tuple[Column, ..
     several = len({job.model for job in jobs}) > 1
     live = any(job.state not in ENDED for job in jobs)
     titles = {title: f"{title} ▾" if title == order else title for title in ORDERS}
-    model = min(18 if width >= WIDE else 10, max((len(job.model) for job in jobs), default=0))
+    model = min(24 if width >= 120 else 18 if width >= WIDE else 10, max((len(job.model) for job in jobs), default=0))
     return (
         Column("", 1),
         Column(titles["task"], 0),
@@ -54,11 +54,11 @@ def columns(jobs: Sequence[JobLine], order: str, width: int) -> tuple[Column, ..
     )
 
 
-def row(job: JobLine) -> Row:
+def cells(job: JobLine) -> Row:
     """A job in cells."""
     ended = job.state in ENDED
     # A server gets the requests of all jobs at once: those whose turn has not come wait as others do.
-    untouched = job.state == "answering" and not job.done
+    untouched = job.state in ("answering", "looking up") and not job.done
     mark, style = ("·", "dim") if untouched else MARKS.get(job.state, ("·", "dim"))
     quiet = "" if ended or (job.state in MARKS and not untouched) else "dim"
     done = progress(job)
@@ -95,7 +95,7 @@ class JobTable(VirtualTable, inherit_bindings=False):
     BINDINGS: ClassVar[list[BindingType]] = bindings("table", tuple(a for a in TABLE if a.name != "choose"))
 
     def __init__(self) -> None:
-        super().__init__((), lambda start, stop: [row(job) for job in self.jobs[start:stop]], id="jobs")
+        super().__init__((), lambda start, stop: (), id="jobs")
         self.jobs: Sequence[JobLine] = ()
         self._drawn_as: tuple[Column, ...] = ()
         self._put = 0
@@ -124,13 +124,14 @@ class JobTable(VirtualTable, inherit_bindings=False):
         self._moved = False
 
     def _renew_changed(self, before: Sequence[JobLine]) -> None:
-        changed = [place for place, job in enumerate(self.jobs) if job != before[place]]
-        if changed:
-            self._pages.clear()
-            seen = self.visible_rows
-            for place in changed:
-                if seen.y <= place < seen.bottom:
-                    self.refresh_line(place + 1)
+        seen = self.visible_rows
+        for place in range(seen.y, min(seen.bottom, len(self.jobs))):
+            if self.jobs[place] != before[place]:
+                self.refresh_line(place + 1)
+
+    def _row(self, row: int) -> Row:
+        """All jobs are here: what is drawn again is made again, and nothing else."""
+        return cells(self.jobs[row])
 
     def _keep(self, at: JobLine | None) -> None:
         """The cursor stays on its job where the user has put it; otherwise it goes to what is worked on."""
@@ -140,5 +141,8 @@ class JobTable(VirtualTable, inherit_bindings=False):
         if self._moved and at is not None:
             same = [place for place, job in enumerate(self.jobs) if (job.model, job.label) == (at.model, at.label)]
             place = same[0] if same else self.cursor
-        self.move_to(place)
+        if place != self.cursor:
+            self.move_to(place)
+            if not self._moved:  # with some of what comes next
+                self.scroll_to(y=max(0, place - self._height() // 2), animate=False, force=True)
         self._put = self.cursor

@@ -16,7 +16,7 @@ from lmrun.tui.words import sparkline, speed
 
 MOST = 6
 """Models that are listed; the first ones that work come first where there are more."""
-SPARK, LONG_SPARK = 16, 40
+SPARK, LONG_SPARK = 12, 40
 """Cells of a sparkline, and where there is much room."""
 
 MARKS = {
@@ -33,11 +33,11 @@ _PLACES = (
     Place(least=9),
     Place(least=10, right=True),
     Place(rank=4),
-    Place(least=8, right=True, rank=8),
+    Place(least=8, right=True, rank=6),
     Place(least=9, right=True, rank=2),
     Place(rank=3),
-    Place(rank=6, right=True),
     Place(rank=7, right=True),
+    Place(rank=8, right=True),
     Place(rank=1, right=True),
 )
 
@@ -58,17 +58,29 @@ class ModelsStrip(Strip):
         return lines or [Content.styled("no models yet", "dim")]
 
     def line(self, view: RunView, width: int) -> Content:
-        """Models behind each other."""
-        groups = [(number, _short(model)) for number, model in enumerate(listed(view.models))]
-        return flow(groups, width) if groups else Content.styled("no models yet", "dim")
+        """Models behind each other, those that work first."""
+        models = sorted(view.models, key=_rank)
+        if not models:
+            return Content.styled("no models yet", "dim")
+        groups = [_short(model, alone=len(models) == 1) for model in models]
+        for hidden in range(len(groups)):
+            more = [[Piece(f"+{hidden}", "dim")]] if hidden else []
+            line = flow([(0, group) for group in groups[: len(groups) - hidden] + more], width, "   ")
+            if line.cell_length <= width:
+                break
+        return line
 
 
 def listed(models: Sequence[ModelProgress]) -> Sequence[ModelProgress]:
     """As many as there is room for, in the order of the run."""
     if len(models) <= MOST:
         return models
-    ranked = sorted(models, key=lambda m: (m.state == "done", m.state == "waiting"))[: MOST - 1]
+    ranked = sorted(models, key=_rank)[: MOST - 1]
     return [model for model in models if model in ranked]
+
+
+def _rank(model: ModelProgress) -> int:
+    return {"waiting": 1, "done": 2}.get(model.state, 0)
 
 
 def _row(model: ModelProgress, spark: str) -> Sequence[Piece]:
@@ -100,14 +112,14 @@ def _flight(model: ModelProgress) -> str:
     return f"{model.in_flight:,}/{model.limit:,} in flight" if model.limit else f"{model.in_flight:,} in flight"
 
 
-def _short(model: ModelProgress) -> Sequence[Piece]:
+def _short(model: ModelProgress, *, alone: bool) -> list[Piece]:
+    """``alone``: there is room for more than its speed."""
     mark, style = MARKS.get(model.state, ("·", "dim"))
-    fast = _tokens(model) or (f"{speed(model.requests_per_second)} req/s" if model.requests_per_second else "")
+    slow = "" if model.requests_per_second is None else f"{speed(model.requests_per_second)} req/s"
+    words = [_tokens(model) or slow or model.state]
+    if alone:
+        words += [slow if _tokens(model) else "", _flight(model), f"{model.retries:,} retries" if model.retries else ""]
+        words += [f"{brief(model.tokens)} tokens" if model.tokens else ""]
     pieces = [Piece(f"{mark} ", style), Piece(one_line(model.name), "bold")]
-    words = [fast or model.state, _flight(model), f"${dollars(model.usd)}" if model.usd else ""]
-    if not fast and model.tokens:
-        words.append(f"{brief(model.tokens)} tokens")
-    pieces.extend(Piece(f"  {one_line(text)}") for text in words if text)
-    if model.held_by:
-        pieces.append(Piece(f"  ↓ {one_line(model.held_by)}", "$text-warning"))
-    return pieces
+    pieces += [Piece(f"  {one_line(text)}") for text in words if text]
+    return [*pieces, Piece(f"  ↓ {one_line(model.held_by)}", "$text-warning")] if model.held_by else pieces

@@ -57,7 +57,7 @@ def _phase(view: RunView) -> str:
         stopped = view.facts.get("stopped")
         return f"■ stopped{f' by {stopped}' if stopped else ''} · R goes on with the run"
     if view.state == "incomplete":
-        return "! some samples are errors: their scores are incomplete · e shows them · E asks them again"
+        return "! some samples are errors · e shows them · E asks them again"
     if view.state not in LIVE:
         return "✓ everything is answered and scored · ⏎ shows samples of a job · v plots the scores"
     parts = [view.phase, view.detail, view.notes[-1].splitlines()[0] if view.notes else ""]

@@ -27,11 +27,21 @@ class Strip(Widget):
         super().__init__(id=id)
         self.border_title = self.title
         self._view: RunView | None = None
+        self._least = 0
         self._lines: list[Content] = []
 
-    def show(self, view: RunView | None) -> None:
-        """The run as it is now; draws only what has changed."""
-        self._view = view
+    @property
+    def count(self) -> int:
+        """How many lines it has to say."""
+        return sum(bool(line.plain) for line in self._lines)
+
+    def again(self) -> None:
+        """Draw for another room."""
+        self.show(self._view, self._least)
+
+    def show(self, view: RunView | None, least: int = 0) -> None:
+        """The run as it is now, in as many lines at least as what stands beside it; draws only what has changed."""
+        self._view, self._least = view, least
         lines = self._drawn()
         if lines != self._lines:
             taller = len(lines) != len(self._lines)
@@ -40,7 +50,7 @@ class Strip(Widget):
 
     def on_resize(self, event: Resize) -> None:
         """Lines follow the width."""
-        self.show(self._view)
+        self.again()
 
     @property
     def brief(self) -> bool:
@@ -52,7 +62,10 @@ class Strip(Widget):
         width = self.content_size.width or self.app.size.width - 4
         if self._view is None:
             return []
-        return [self.line(self._view, width)] if self.brief else list(self.lines(self._view, width))
+        if self.brief:
+            return [self.line(self._view, width)]
+        lines = list(self.lines(self._view, width))
+        return lines + [Content("")] * (self._least - len(lines))
 
     def lines(self, view: RunView, width: int) -> Sequence[Content]:
         """In a box."""

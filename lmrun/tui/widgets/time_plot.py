@@ -51,7 +51,7 @@ class TimePlot(PlotextPlot):
             times, values = [point.time - first for point in points], [point.value for point in points]
             plot.plot(times, values, label=label, color=colour, marker="hd")
         ticks = [(last - first) * n / (_TICKS - 1) for n in range(_TICKS)]
-        plot.xticks(ticks, [duration(tick) for tick in ticks])
+        plot.xticks(ticks, [duration(tick) if tick else "0" for tick in ticks])
         top = max(point.value for points in self._series.values() for point in points) or 1.0
         heights = [top * n / _STEPS for n in range(_STEPS + 1)]
         plot.ylim(0, top * 1.05)

@@ -13,7 +13,8 @@ from lmrun.tui.widgets.grid import Piece, flow
 from lmrun.tui.widgets.strips import Strip
 from lmrun.tui.words import bar, percentage, remaining, speed
 
-BAR = 16
+BAR = 12
+GAP = "  "
 
 
 class TotalsStrip(Strip):
@@ -23,11 +24,11 @@ class TotalsStrip(Strip):
 
     def lines(self, view: RunView, width: int) -> Sequence[Content]:
         """Progress; then what it took."""
-        return [flow(_progress(view), width), flow(_account(view), width)]
+        return [flow(_progress(view), width, GAP), flow(_account(view), width, GAP)]
 
     def line(self, view: RunView, width: int) -> Content:
         """What is most important of both."""
-        return flow([*_progress(view)[1:], *((rank + 4, group) for rank, group in _account(view))], width, gap="  ")
+        return flow([*_progress(view)[1:], *((rank + 4, group) for rank, group in _account(view))], width, GAP)
 
 
 Group = tuple[int, Sequence[Piece]]
