@@ -70,6 +70,7 @@ def test_without_a_terminal_it_says_what_to_use_instead(run: RunDirectory) -> No
     done = subprocess.run(
         [sys.executable, "-m", "lmrun", "tui"],
         stdin=subprocess.DEVNULL,
+        check=False,
         capture_output=True,
         text=True,
         env=environment,
