@@ -91,7 +91,8 @@ def _cells(job: JobForecast) -> Iterator[str]:
 
 
 def _remarks(found: Forecast) -> Iterator[str]:
-    from lmrun.engine.prices import FREE, no_price
+    from lmrun.engine.price import FREE
+    from lmrun.engine.prices import no_price
 
     for model in found.models:
         if model.error:

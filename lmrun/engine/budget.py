@@ -12,7 +12,7 @@ from typing import Any
 
 from lmrun.backends.base import Chunk
 from lmrun.engine.estimate import upper_bound
-from lmrun.engine.prices import Price
+from lmrun.engine.price import Price
 from lmrun.engine.signals import throw_into
 from lmrun.requests import Request
 from lmrun.store.records import Tokens

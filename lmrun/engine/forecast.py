@@ -16,7 +16,8 @@ from lmrun.engine.budget import Budget
 from lmrun.engine.estimate import ESTIMATED, estimated_tokens, new_tokens
 from lmrun.engine.open import unfinished
 from lmrun.engine.plan import Plan, PlannedJob, PlannedModel
-from lmrun.engine.prices import Price, Prices
+from lmrun.engine.price import Price
+from lmrun.engine.prices import Prices
 from lmrun.engine.render import JobRenderer
 from lmrun.errors import BackendError
 from lmrun.manifest import manifest_hash

@@ -15,38 +15,17 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError
 
 from lmrun.backends.base import ModelSpec
+from lmrun.engine.price import FREE, Price
 from lmrun.errors import ManifestError, Problem
 from lmrun.manifest import Manifest
 from lmrun.manifest.backends import API
 from lmrun.manifest.model_tables import Price as PriceTable
 from lmrun.manifest.tree import Node, UnreadableError, read_tree
 from lmrun.manifest.values import Section, Text
-from lmrun.store.records import Tokens
 
-_MILLION = 1_000_000
 _DATED = re.compile(r"-\d{4}-?\d{2}-?\d{2}$")
 _LOCAL = ("hf", "scripted")
 """Backends that ask nobody."""
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """US dollars per million tokens, as they are charged: the share of a batch is in them."""
-
-    input: float
-    cached: float
-    output: float
-    source: str
-    """Who says so, and since when."""
-
-    def usd(self, tokens: Tokens) -> float:
-        """What these tokens cost."""
-        fresh = tokens.input - tokens.cached
-        dollars = fresh * self.input + tokens.cached * self.cached + tokens.output * self.output
-        return dollars / _MILLION
-
-
-FREE = Price(0.0, 0.0, 0.0, "it runs here")
 
 
 class Provider(Section):

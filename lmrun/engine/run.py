@@ -23,7 +23,8 @@ from lmrun.engine.jobs import Job, JobEnds, describe, in_words, trace
 from lmrun.engine.logs import backend_log
 from lmrun.engine.open import OpenRun, open_run, reopen_run
 from lmrun.engine.plan import Plan, PlannedModel, warnings_of
-from lmrun.engine.prices import Price, Prices, require_prices
+from lmrun.engine.price import Price
+from lmrun.engine.prices import Prices, require_prices
 from lmrun.engine.progress import JobProgress, ModelProgress, Tracker
 from lmrun.engine.render import JobRenderer, render_job
 from lmrun.engine.results import file_name, write_results

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lmrun.engine.prices import FREE, Price
+from lmrun.engine.price import FREE, Price
 from lmrun.store.reader import RunReader
 from lmrun.store.records import Tokens
 

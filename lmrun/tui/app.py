@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+from textual import work
 from textual.app import App
 from textual.binding import BindingType
 from textual.command import CommandPalette
@@ -107,7 +108,7 @@ class LmrunApp(App[None]):
         self.switch_mode(self._first_page)
         self.set_interval(TICK, self._tick)
         if not self.is_headless:
-            self._leave_on_signals()
+            self._leave_on_sigterm()
         if self._start_at_once:
             self.start(self._start_at_once)
 
@@ -134,7 +135,11 @@ class LmrunApp(App[None]):
         if self._starting:
             self.view = _starting_view(self._starting, self.view)
             self._show()
-        elif self._watch and all(worker.name != "look" or worker.is_finished for worker in self.workers):
+        else:
+            self._look()
+
+    def _look(self) -> None:
+        if self._watch and all(worker.name != "look" or worker.is_finished for worker in self.workers):
             # Beside the loop: a slow disk must not hold up a key. One at a time: a slow look still ends.
             self.run_worker(self._watch.look, name="look", group="look", thread=True)
 
@@ -171,27 +176,28 @@ class LmrunApp(App[None]):
         if self.run_directory is None:
             self.say("there is no run", severity="warning")
             return
-        self.run_worker(partial(self._command, self.run_directory, name, arguments), group="command")
+        self._command(self.run_directory, name, arguments)
 
+    @work(group="command")
     async def _command(self, run: RunDirectory, name: str, arguments: Mapping[str, str]) -> None:
         reply = await asyncio.to_thread(_send, run, name, arguments)
         self.say(reply.words, severity="information" if reply.ok else "warning")
 
     def start(self, manifest: Path) -> None:
         """Start an engine for a manifest, or one that resumes its run, and show that run."""
-        self.run_worker(partial(self._start, manifest), group="start", exclusive=True)
+        self._start(manifest)
 
+    @work(group="start", exclusive=True)
     async def _start(self, manifest: Path) -> None:
         try:
             runs_dir, unfinished = await asyncio.to_thread(runs_of, manifest, self.options)
         except LmrunError as error:
             self.push_screen(Notice(f"{manifest.name} cannot run", error.in_full()))
             return
-        if unfinished and not self.options.fresh:
-            if await asyncio.to_thread(_is_live, unfinished):
-                self.open_run(unfinished)
-                self.go("dashboard")
-                return
+        if unfinished and not self.options.fresh and await asyncio.to_thread(_is_live, unfinished):
+            self.open_run(unfinished)
+            self.go("dashboard")
+            return
         self._begin(partial(start_batch, manifest, self.options, runs_dir))
 
     def resume(self, run: RunDirectory) -> None:
@@ -291,18 +297,20 @@ class LmrunApp(App[None]):
         self.action_leave()
 
     def _live_runs(self) -> list[RunDirectory]:
-        """The run on the screen, if an engine works on it, and those whose engine was started here."""
-        shown = [self.run_directory] if self.run_directory and self.view and self.view.state in LIVE else []
-        ours = [engine.run for engine in self._engines if engine.run and engine.exit_code is None]
-        starting = self._starting is not None
-        return list(dict.fromkeys([*([] if starting else shown), *ours]))
+        """The run on the screen, if an engine works on it, and others whose engine was started here."""
+        shown = self.run_directory
+        live = [shown] if shown and self.view and self.view.state in LIVE and not self._starting else []
+        # An engine lives a moment longer than its run: of the one on the screen, its state decides.
+        ours = [e.run for e in self._engines if e.run and e.run != shown and e.exit_code is None]
+        return [*live, *dict.fromkeys(ours)]
 
     def _leave(self, choice: Choice | None) -> None:
         if choice == "stop":
-            self.run_worker(self._stop_and_leave, group="leave")
+            self._stop_and_leave()
         elif choice == "detach":
             self.leave()
 
+    @work(group="leave")
     async def _stop_and_leave(self) -> None:
         if self._starting:
             self._starting.end()
@@ -315,16 +323,14 @@ class LmrunApp(App[None]):
 
     def leave(self, how: str = "goes on; watch it again with: lmrun tui") -> None:
         """Leave at once, whatever goes on: runs are not touched."""
-        lines = [f"{run.path} {how} {run.path}\n" for run in self._live_runs()]
-        self.farewell = "".join(lines)
+        paths = [run.path for run in self._live_runs()] + ([self._starting.target] if self._starting else [])
+        self.farewell = "".join(f"{path} {how} {path}\n" for path in paths)
         self.exit()
 
-    def _leave_on_signals(self) -> None:
-        """A lost terminal or a SIGTERM ends the app, and the terminal is left in order."""
-        loop = asyncio.get_running_loop()
-        for name in ("SIGTERM", "SIGHUP"):
-            if hasattr(signal, name):
-                loop.add_signal_handler(getattr(signal, name), self.leave)
+    def _leave_on_sigterm(self) -> None:
+        """Leave the terminal in order. Where it is lost there is nothing to do: SIGHUP ends the app at once."""
+        if hasattr(signal, "SIGTERM"):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.leave)
 
 
 def _is_live(run: RunDirectory) -> bool:

@@ -4,30 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import json
-from asyncio.subprocess import DEVNULL, PIPE
+import subprocess
 from collections.abc import Sequence
+from tempfile import TemporaryFile
 from typing import Any
 
 from lmrun.tui.engine import LMRUN
+
+POLL = 0.05
+"""Seconds between two looks at whether the command has ended."""
 
 
 async def ask(arguments: Sequence[str]) -> tuple[dict[str, Any] | None, str]:
     """The JSON that a command prints, None where it prints none, and what it says to people.
 
-    Cancelled, it ends the command.
+    Cancelled, it ends the command before it returns: nothing is left to be waited for.
     """
-    process = await asyncio.create_subprocess_exec(
-        *LMRUN, *arguments, "--json", stdin=DEVNULL, stdout=PIPE, stderr=PIPE
-    )
+    with TemporaryFile() as answer, TemporaryFile() as words:
+        process = subprocess.Popen(
+            [*LMRUN, *arguments, "--json"], stdin=subprocess.DEVNULL, stdout=answer, stderr=words
+        )
+        try:
+            while process.poll() is None:
+                await asyncio.sleep(POLL)
+        finally:
+            process.kill()
+            process.wait()
+        for file in (answer, words):
+            file.seek(0)
+        return _object(answer.read()), words.read().decode("utf-8", "replace")
+
+
+def _object(text: bytes) -> dict[str, Any] | None:
     try:
-        answer, words = await process.communicate()
-    except asyncio.CancelledError:
-        process.kill()
-        await process.communicate()
-        raise
-    text = words.decode("utf-8", "replace")
-    try:
-        found = json.loads(answer)
+        found = json.loads(text)
     except ValueError:
-        return None, text
-    return (found if isinstance(found, dict) else None), text
+        return None
+    return found if isinstance(found, dict) else None

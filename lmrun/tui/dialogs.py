@@ -34,7 +34,7 @@ class Notice(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         """The text, scrolled where it is long."""
         with VerticalScroll() as scroll:
-            scroll.border_title = Text(one_line(self._title))  # type: ignore[assignment]
+            scroll.border_title = Text(one_line(self._title))
             scroll.border_subtitle = "esc closes"
             yield Static(shown(self._text), markup=False)
 
@@ -64,7 +64,7 @@ class Leave(ModalScreen[Choice | None]):
             *((f"● {one_line(name)}\n", "bold") for name in self._names),
             f"{goes} on without this app.\n\n",
             ("  d ", "bold reverse"),
-            f"  leave {it} alone, and come back with lmrun tui  (also ⏎ q)\n",
+            f"  leave {it} alone (also ⏎ q)\n",
             ("  s ", "bold reverse"),
             f"  stop {it}: answers on {its} way are kept, R resumes\n",
             ("esc ", "bold reverse"),

@@ -74,9 +74,11 @@ class Engine:
     What it prints goes to a hidden file in the folder of runs, and with its run into the run's directory.
     """
 
-    def __init__(self, command: Sequence[str], runs_dir: Path, name: str) -> None:
+    def __init__(self, command: Sequence[str], runs_dir: Path, name: str, target: Path) -> None:
         runs_dir.mkdir(parents=True, exist_ok=True)
         self.name = name
+        self.target = target
+        """What ``lmrun tui`` shows it by, as long as it has no run."""
         self.run: RunDirectory | None = None
         """The run, once it is known."""
         self.phase, self.detail = "starting", ""
@@ -151,12 +153,12 @@ class Engine:
 
 def start_batch(manifest: Path, options: Options, runs_dir: Path) -> Engine:
     """Start ``lmrun batch``, whose runs go to ``runs_dir``: it resumes the manifest's unfinished run, or begins one."""
-    return Engine(["batch", str(manifest), *options.running()], runs_dir, manifest.stem)
+    return Engine(["batch", str(manifest), *options.running()], runs_dir, manifest.stem, manifest)
 
 
 def start_retry(run: RunDirectory) -> Engine:
     """Start ``lmrun retry``, which goes on with this very run."""
-    return Engine(["retry", str(run.path)], run.path.parent, run.id)
+    return Engine(["retry", str(run.path)], run.path.parent, run.id, run.path)
 
 
 @contextlib.contextmanager

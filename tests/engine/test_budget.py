@@ -19,7 +19,7 @@ from lmrun.engine.estimate import upper_bound
 from lmrun.engine.forecast import forecast
 from lmrun.engine.inputs import Overrides, open_manifest, open_sources
 from lmrun.engine.plan import build_plan
-from lmrun.engine.prices import Price
+from lmrun.engine.price import Price
 from lmrun.engine.signals import throw_into
 from lmrun.engine.usage import usage_by_model
 from lmrun.errors import ExitCode, ManifestError

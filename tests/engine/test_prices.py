@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from lmrun.backends.base import ModelSpec
-from lmrun.engine.prices import FREE, Prices
+from lmrun.engine.price import FREE
+from lmrun.engine.prices import Prices
 from lmrun.errors import ManifestError
 from lmrun.store.records import Tokens
 

@@ -48,7 +48,7 @@ def test_minus_goes_back(finished: RunDirectory) -> None:
 GATED = '[[tasks]]\nname = "colours"\n'
 
 
-def _slow(world: World, latency_ms: int = 50) -> Path:
+def _slow(world: World, latency_ms: int = 200) -> Path:
     """A manifest whose thirty requests are answered one at a time."""
     return world.manifest(world.stub(chunk=1, latency_ms=latency_ms), tasks=GATED)
 
@@ -186,7 +186,7 @@ def test_leaving_asks_what_becomes_of_a_run_that_goes_on(world: World) -> None:
 
 
 def test_detaching_leaves_the_run_alone(world: World) -> None:
-    app = _app(world, _slow(world, 20))
+    app = _app(world, _slow(world))
 
     async def steps(pilot: Pilot[None]) -> None:
         await wait_until(pilot, lambda: app.view and app.view.attached)

@@ -12,7 +12,6 @@ from lmrun.tui.filters import Filter, parse_filter
 from lmrun.tui.job_list import KEYS, ORDERS, listed
 from lmrun.tui.pages.base import Page
 from lmrun.tui.pages.errors import ErrorsScreen
-from lmrun.tui.pages.plots import PlotsScreen
 from lmrun.tui.state import LIVE, JobLine, RunView
 from lmrun.tui.widgets.confirm import Confirm
 from lmrun.tui.widgets.devices_strip import DevicesStrip, has_devices
@@ -130,6 +129,8 @@ class DashboardPage(Page):
     def action_plots(self) -> None:
         """Plots of the run."""
         if run := self.lmrun.run_directory:
+            from lmrun.tui.pages.plots import PlotsScreen  # drawing plots takes a library that loads for long
+
             self.app.push_screen(PlotsScreen(run))
 
     # -- commands ------------------------------------------------------------------------------------------------------
