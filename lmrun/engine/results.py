@@ -6,15 +6,17 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lmrun.engine.remarks import flags, job_flags, rate
 from lmrun.engine.usage import usage_as_json, usage_by_model
 from lmrun.requests import strict_json
-from lmrun.scoring import LeafMetric, MetricResult, aggregate_group
 from lmrun.store.reader import RunReader
 from lmrun.store.records import DecontaminationRecord, GroupView, JobView, MetricRecord, Subset
 from lmrun.store.runs import RunDirectory
+
+if TYPE_CHECKING:
+    from lmrun.scoring import MetricResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,8 @@ class ModelResults:
         self.group_metrics = {label: self._group_metrics(group) for label, group in self.groups.items()}
 
     def _group_metrics(self, group: GroupView) -> list[MetricResult]:
+        from lmrun.scoring import LeafMetric, aggregate_group  # only a run with groups waits for the metrics
+
         leaves = [
             [LeafMetric(m.metric, m.filter, m.value, m.stderr, m.n, m.higher_is_better) for m in self.metrics[leaf]]
             for leaf in group.spec["leaves"]

@@ -41,7 +41,9 @@ def last_write(run: RunDirectory) -> float:
 
 
 def _written(path: Path) -> float:
+    """An empty log of SQLite's was made by somebody who only reads."""
     try:
-        return path.stat().st_mtime
+        found = path.stat()
     except OSError:
         return 0.0
+    return found.st_mtime if found.st_size else 0.0

@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
+from textual import work
 from textual.app import App
 from textual.binding import BindingType
 from textual.command import CommandPalette
@@ -111,7 +112,7 @@ class LmrunApp(App[None]):
         self.open_run(self.run_directory)
         self.set_interval(TICK, self._tick)
         if not self.is_headless:
-            self._leave_on_signals()
+            self._leave_on_sigterm()
         if self._start_at_once:
             self.start(self._start_at_once)
 
@@ -138,7 +139,11 @@ class LmrunApp(App[None]):
         if self._starting:
             self.view = _starting_view(self._starting, self.view)
             self._show()
-        elif self._watch and all(worker.name != "look" or worker.is_finished for worker in self.workers):
+        else:
+            self._look()
+
+    def _look(self) -> None:
+        if self._watch and all(worker.name != "look" or worker.is_finished for worker in self.workers):
             # Beside the loop: a slow disk must not hold up a key. One at a time: a slow look still ends.
             self.run_worker(self._watch.look, name="look", group="look", thread=True)
 
@@ -175,16 +180,18 @@ class LmrunApp(App[None]):
         if self.run_directory is None:
             self.say("there is no run", severity="warning")
             return
-        self.run_worker(partial(self._command, self.run_directory, name, arguments), group="command")
+        self._command(self.run_directory, name, arguments)
 
+    @work(group="command")
     async def _command(self, run: RunDirectory, name: str, arguments: Mapping[str, str]) -> None:
         reply = await asyncio.to_thread(_send, run, name, arguments)
         self.say(reply.words, severity="information" if reply.ok else "warning")
 
     def start(self, manifest: Path) -> None:
         """Start an engine for a manifest, or one that resumes its run, and show that run."""
-        self.run_worker(partial(self._start, manifest), group="start", exclusive=True)
+        self._start(manifest)
 
+    @work(group="start", exclusive=True)
     async def _start(self, manifest: Path) -> None:
         try:
             runs_dir, unfinished = await asyncio.to_thread(runs_of, manifest, self.options)
@@ -305,10 +312,11 @@ class LmrunApp(App[None]):
 
     def _leave(self, choice: Choice | None) -> None:
         if choice == "stop":
-            self.run_worker(self._stop_and_leave, group="leave")
+            self._stop_and_leave()
         elif choice == "detach":
             self.leave()
 
+    @work(group="leave")
     async def _stop_and_leave(self) -> None:
         if self._starting:
             self._starting.end()
@@ -325,12 +333,10 @@ class LmrunApp(App[None]):
         self.farewell = "".join(f"{path} {how} {path}\n" for path in paths)
         self.exit()
 
-    def _leave_on_signals(self) -> None:
-        """A lost terminal or a SIGTERM ends the app, and the terminal is left in order."""
-        loop = asyncio.get_running_loop()
-        for name in ("SIGTERM", "SIGHUP"):
-            if hasattr(signal, name):
-                loop.add_signal_handler(getattr(signal, name), self.leave)
+    def _leave_on_sigterm(self) -> None:
+        """Leave the terminal in order. Where it is lost there is nothing to do: SIGHUP ends the app at once."""
+        if hasattr(signal, "SIGTERM"):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.leave)
 
 
 def _is_live(run: RunDirectory) -> bool:

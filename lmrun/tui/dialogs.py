@@ -34,7 +34,7 @@ class Notice(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         """The text, scrolled where it is long."""
         with VerticalScroll() as scroll:
-            scroll.border_title = Text(one_line(self._title))  # type: ignore[assignment]
+            scroll.border_title = Text(one_line(self._title))
             scroll.border_subtitle = "esc closes"
             yield Static(shown(self._text), markup=False)
 

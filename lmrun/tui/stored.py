@@ -200,17 +200,19 @@ class _Found:
         self, reader: RunReader, jobs: Sequence[JobView], facts: Mapping[str, Any]
     ) -> Iterator[Callable[[], None]]:
         """What is left to find out, one step each."""
+        moment = (facts.get("status"), facts.get("finished"))
+        if facts and self._usage_of != moment:
+            yield lambda: self._sum(reader, moment)
         for job in jobs:
             if job.status == "scored" and _counts(job) not in self.remarks:
                 yield lambda job=job: self._remark(reader, job)  # type: ignore[misc]
             elif job.status in ("rendered", "looked_up", "answered") and job.id not in self.totals:
                 yield lambda job=job: self._count(reader, job)  # type: ignore[misc]
-        moment = (facts.get("status"), facts.get("finished"))
-        if facts and self._usage_of != moment:
-            yield lambda: self._sum(reader, moment)
 
     def _remark(self, reader: RunReader, job: JobView) -> None:
-        self.remarks[_counts(job)] = remarks(job.n_docs, job.n_truncated, job.n_refused, reader.extractions(job.id))
+        # Filters extract from what was generated only; to look for that takes a while in a large job.
+        extracted = reader.extractions(job.id) if job.output_type == "generate_until" else {}
+        self.remarks[_counts(job)] = remarks(job.n_docs, job.n_truncated, job.n_refused, extracted)
 
     def _count(self, reader: RunReader, job: JobView) -> None:
         self.totals[job.id] = job.requests + reader.unanswered_of(job.id)

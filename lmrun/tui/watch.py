@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from lmrun.display.base import stall
 from lmrun.engine.control.client import ControlClient
-from lmrun.engine.progress import JobProgress, Snapshot
+from lmrun.engine.progress import JobProgress, ModelProgress, Snapshot
 from lmrun.store.runs import RunDirectory
 from lmrun.tui.alive import engine_lives, last_write
 from lmrun.tui.history import History
@@ -24,8 +24,7 @@ START = 5.0
 
 _ENDED: dict[str, RunState] = {"complete": "complete", "incomplete": "incomplete", "interrupted": "interrupted"}
 
-_HALTED = {"answering": "waiting", "scoring": "waiting"}
-"""States of jobs and models that nobody works on."""
+_Line = TypeVar("_Line", JobLine, ModelProgress)
 
 
 class Engine(Protocol):
@@ -117,7 +116,6 @@ class RunWatch:
         """No engine answers."""
         facts = stored.facts
         state, words = self._state(facts)
-        working = state in LIVE
         return RunView(
             id=self._run.id,
             name=str(facts.get("name", self._run.id)),
@@ -126,12 +124,8 @@ class RunWatch:
             phase="",
             detail="",
             elapsed=self._elapsed(facts, state),
-            jobs=stored.jobs
-            if working
-            else [replace(job, state=_HALTED.get(job.state, job.state)) for job in stored.jobs],
-            models=stored.models
-            if working
-            else [replace(m, state=_HALTED.get(m.state, m.state)) for m in stored.models],
+            jobs=stored.jobs if state in LIVE else _halted(stored.jobs),
+            models=stored.models if state in LIVE else _halted(stored.models),
             truncated=stored.truncated,
             usd=sum(model.usd for model in stored.models),
             tokens=sum(model.tokens for model in stored.models),
@@ -163,6 +157,11 @@ class RunWatch:
             return max(0.0, last_write(self._run) - created)
         ended = None if state in ("running", "starting") else facts.get("finished")
         return max(0.0, (ended if isinstance(ended, int | float) else time.time()) - created)
+
+
+def _halted(lines: Sequence[_Line]) -> Sequence[_Line]:
+    """Nobody works on them."""
+    return [replace(line, state="waiting") if line.state in ("answering", "scoring") else line for line in lines]
 
 
 def _live_state(snapshot: Snapshot, facts: Mapping[str, Any]) -> RunState:

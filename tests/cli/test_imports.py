@@ -92,3 +92,9 @@ except SystemExit as ending:
 """
     assert "torch" in imported(code)
     assert imported(code) & (HEAVY | {"tokenizers", "safetensors"}) == set()
+
+
+def test_the_terminal_app_comes_up_without_what_only_a_run_or_a_plot_needs() -> None:
+    late = ("lmrun.manifest", "lmrun.scoring", "lmrun.tasks", "lmrun.data")
+    modules = imported(f"import lmrun.tui.app, lmrun.cli.tui\nassert not set({late}) & set(sys.modules)")
+    assert modules & ((HEAVY - {"textual"}) | {"numpy", "pyarrow", "plotext", "aiohttp", "textual_serve"}) == set()

@@ -286,7 +286,12 @@ def test_edit_opens_the_users_editor_and_reads_what_was_written(
 
 def test_a_bundled_manifest_is_not_edited(world: World, answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
     edited: list[Path] = []
-    monkeypatch.setattr(page_module, "edit", lambda _app, path: edited.append(path) or "")
+
+    def edit(_app: LmrunApp, path: Path) -> str:
+        edited.append(path)
+        return ""
+
+    monkeypatch.setattr(page_module, "edit", edit)
     app = opened(world)
 
     async def steps(pilot: Pilot[None]) -> None:

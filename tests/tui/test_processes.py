@@ -181,6 +181,8 @@ def test_two_viewers_steer_one_run(place: Place) -> None:
     first.press("p")
     second.shows("● running")
     second.press("S")
+    second.shows("Stop the run?")
+    second.press("y")
     first.shows("■ interrupted")
     second.shows("■ interrupted")
     assert place.status() == "interrupted"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from rich.text import Text
+from textual import work
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.timer import Timer
@@ -76,7 +76,7 @@ class ManifestsPage(Page):
     def on_screen_resume(self) -> None:
         """The page is shown (again): others may have come."""
         super().on_screen_resume()
-        self.run_worker(self._find, group="find", exclusive=True)
+        self._find()
 
     @property
     def _list(self) -> VirtualTable:
@@ -95,6 +95,7 @@ class ManifestsPage(Page):
 
     # -- the list ------------------------------------------------------------------------------------------------------
 
+    @work(group="find", exclusive=True)
     async def _find(self) -> None:
         self._all = await asyncio.to_thread(find_manifests, self.lmrun.runs_dir, self.lmrun.manifest)
         self._apply_filter()
@@ -157,13 +158,14 @@ class ManifestsPage(Page):
         here = self._here
         lines = read_lines(here.path) if here else []
         wrong = self._checked.wrong_lines(here.path) if here and self._checked else frozenset()
-        self._source.border_title = Text(one_line(near(here.path))) if here else ""  # type: ignore[assignment]
+        self._source.border_title = Text(one_line(near(here.path))) if here else ""
         self._source.renew(len(lines), source_fetch(lines, wrong))
 
     def _check(self) -> None:
         if self._here:
-            self.run_worker(partial(self._validate, self._here.path), group="check", exclusive=True)
+            self._validate(self._here.path)
 
+    @work(group="check", exclusive=True)
     async def _validate(self, path: Path) -> None:
         checked = from_validate(*await ask(["validate", str(path), *self.lmrun.options.reading()]))
         self._checked = checked
@@ -172,6 +174,7 @@ class ManifestsPage(Page):
             self._source.move_to(wrong[0] - 1)
         self._check_pane.show(checked)
 
+    @work(group="check", exclusive=True)
     async def _plan(self, path: Path, before: Checked) -> None:
         answer = await ask(["plan", str(path), *self.lmrun.options.reading()])
         self._counting = False
@@ -219,7 +222,7 @@ class ManifestsPage(Page):
         else:
             self._counting = True
             self._check_pane.wait("counting; x cancels")
-            self.run_worker(partial(self._plan, self._here.path, checked), group="check", exclusive=True)
+            self._plan(self._here.path, checked)
 
 
 def _stamp(path: Path) -> int:

@@ -87,7 +87,7 @@ class FilterBar(Horizontal):
 
     def say(self, words: str) -> None:
         """Show a few words at the right, e.g. how many rows fit."""
-        if not self.has_class("-wrong"):
+        if self.is_mounted and not self.has_class("-wrong"):
             self._words.update(Text(one_line(words)))
 
     @property

@@ -65,6 +65,7 @@ class Header(Horizontal):
     def __init__(self, page: str) -> None:
         super().__init__()
         self._page = page
+        self._view: RunView | None = None
 
     def compose(self) -> ComposeResult:
         """Name, tabs, state."""
@@ -75,8 +76,17 @@ class Header(Horizontal):
 
     def show(self, view: RunView | None) -> None:
         """The run as it is now."""
-        self.query_one(Name).view = view
-        self.query_one(State).view = view
+        self._view = view
+        if self.is_mounted:  # its parts come a moment after it
+            self._fill()
+
+    def on_mount(self) -> None:
+        """What was to be shown before there was a place for it."""
+        self._fill()
+
+    def _fill(self) -> None:
+        self.query_one(Name).view = self._view
+        self.query_one(State).view = self._view
 
 
 class Name(Widget):
