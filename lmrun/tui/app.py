@@ -99,6 +99,8 @@ class LmrunApp(App[None]):
         self._server = os.getppid()
         for theme in THEMES:
             self.register_theme(theme)
+        if self._config.tui.theme in self.available_themes:
+            self.set_reactive(LmrunApp.theme, self._config.tui.theme)
 
     def on_mount(self) -> None:
         """Start."""
@@ -107,10 +109,10 @@ class LmrunApp(App[None]):
         if not os.environ.get("TEXTUAL_ANIMATIONS"):
             self.animation_level = "none"
         self.set_keymap(self._config.keys)
-        if self._config.tui.theme in self.available_themes:
-            self.theme = self._config.tui.theme
         self.open_run(self.run_directory)
         self.set_interval(TICK, self._tick)
+        # The first key to another page need not wait for its modules, nor the first frame for those of other pages.
+        self.set_timer(1.0, partial(self.run_worker, _import_pages, name="import", thread=True))
         if not self.is_headless:
             self._leave_on_sigterm()
         if self._start_at_once:
