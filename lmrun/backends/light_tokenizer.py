@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from lmrun.backends import fingerprint as files
 from lmrun.backends.source import Source
-from lmrun.backends.tokenize import Tokenizer, Tokens
+from lmrun.backends.templates import template_file, template_name
+from lmrun.backends.tokenize import Encoder, Tokenizer, Tokens
 from lmrun.errors import BackendError
 
 if TYPE_CHECKING:
@@ -40,6 +41,18 @@ def load_tokenizer(source: Source, add_bos_token: bool | None) -> Tokenizer:
             f"the tokenizer in {source.folder} could not be loaded: {error}",
             hint="is tokenizer.json complete? a newer `tokenizers` may be able to read it",
         ) from error
+
+
+def load_encoder(source: Source, *, add_bos_token: bool | None, chat_template: str | None) -> Encoder:
+    """What turns requests into tokens, with the tokenizer at ``source`` and the template that a manifest names.
+
+    Raises:
+        BackendError: see :func:`load_tokenizer`.
+    """
+    tokenizer = load_tokenizer(source, add_bos_token)
+    if (template := template_file(chat_template)) is not None:
+        tokenizer.chat_template = template
+    return Encoder(tokenizer, add_bos_token=add_bos_token, template_name=template_name(chat_template))
 
 
 def _by_transformers(source: Source, add_bos_token: bool | None) -> Tokenizer:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import pydoc
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -31,16 +31,18 @@ def show(
     ambiguous: Annotated[bool, typer.Option("--ambiguous", help="Samples in which a filter found several.")] = False,
     search: Annotated[str | None, typer.Option("--search", metavar="TEXT", help="Samples that contain TEXT.")] = None,
     sample: Annotated[int | None, typer.Option("--sample", metavar="DOC_ID", help="One doc, in full.")] = None,
-    n: Annotated[int, typer.Option("-n", metavar="N", help="At most this many samples.")] = 10,
-    plain: Annotated[bool, typer.Option("--plain", help="Print, even on a terminal: no pager.")] = False,
+    n: Annotated[int, typer.Option("-n", metavar="N", help="Print at most this many samples.")] = 10,
+    plain: Annotated[bool, typer.Option("--plain", help="Print, even on a terminal.")] = False,
     json: options.Json = False,
     runs_dir: options.RunsDir = None,
 ) -> None:
     """Show results and samples of a run.
 
-    Without a filter the results table is printed. With any filter, the samples that fit: prompt, answer, what was
-    extracted from it (between ⟦ and ⟧), and the score; on a terminal in a pager. Reasoning is folded to its length,
-    but for --sample, which shows everything. --json prints one object (results) or one per line (samples).
+    On a terminal the samples that fit can be browsed, as on page 3 of `lmrun tui`.
+
+    Into a pipe, or with --plain: without a filter the results table; with any filter, the samples that fit: prompt,
+    answer, what was extracted from it (between ⟦ and ⟧), and the score. Reasoning is folded to its length, but for
+    --sample, which shows everything. --json prints one object (results) or one per line (samples).
     """
     from lmrun.display.samples import sample_as_json, sample_text
     from lmrun.store.reader import RunReader, SampleQuery
@@ -49,23 +51,32 @@ def show(
     endings = {"wrong": wrong, "correct": correct, "errors": errors}
     traits = {"truncated": truncated, "refused": refused, "no_match": no_match, "ambiguous": ambiguous}
     outcomes = tuple(name for name, on in {**endings, **traits}.items() if on)
-    reader = RunReader(find_run(run, runs_dir or DEFAULT_RUNS_DIR))
+    folder = runs_dir or DEFAULT_RUNS_DIR
+    reader = RunReader(find_run(run, folder))
+    query = SampleQuery(model, task, outcomes, search, sample, limit=n)
+    _check_names(reader, query)
+    if sys.stdout.isatty() and sys.stdin.isatty() and not (plain or json):
+        _browse(reader, folder, query)
+        return
     if not outcomes and search is None and sample is None and not (task or model):
         _results(reader, json=json)
         return
-    query = SampleQuery(model, task, outcomes, search, sample, limit=n)
-    _check_names(reader, query)
     details = (reader.sample(row.id) for row in reader.samples(query))
     texts = (sample_as_json(d) if json else sample_text(d, full=sample is not None) for d in details)
-    if sys.stdout.isatty() and not (plain or json):
-        pydoc.pager("\n".join(texts))
-    else:
-        sys.stdout.writelines(text + "\n" for text in texts)
+    sys.stdout.writelines(text + "\n" for text in texts)
     found = reader.count(query)
     if found > n:
         sys.stderr.write(f"{n} of {found:,} samples shown; -n {found} shows all\n")
     elif not found:
         sys.stderr.write("no sample fits\n")
+
+
+def _browse(reader: RunReader, runs_dir: Path, query: SampleQuery) -> None:
+    from lmrun.tui.app import LmrunApp
+    from lmrun.tui.config import read_config
+
+    reader.close()
+    LmrunApp(reader.run, runs_dir=runs_dir, page="samples", config=read_config(), query=query).run()
 
 
 def _results(reader: RunReader, *, json: bool) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 from lmrun.display.format import brief, dollars, duration, number, safe, share, spending
 from lmrun.display.table import Column, Style, Table
 from lmrun.engine.failures import LASTING
-from lmrun.engine.results import ResultRow, SubsetScore, job_flags, result_rows
+from lmrun.engine.remarks import job_flags
+from lmrun.engine.results import ResultRow, SubsetScore, result_rows
 from lmrun.engine.usage import usage_as_json, usage_by_model
 from lmrun.requests import strict_json
 from lmrun.store.reader import RunReader

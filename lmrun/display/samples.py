@@ -164,14 +164,17 @@ def _answer(exchange: Exchange, detail: SampleDetail, *, full: bool) -> Iterator
     else:
         greedy = " greedy" if response.is_greedy else ""
         tokens = f"{response.prompt_tokens}+{response.completion_tokens} tokens"
-        gold = "→" if _is_gold(exchange, detail) else " "
+        gold = "→" if exchange.position in gold_positions(detail) else " "
         scored = request.continuation if request.kind == "loglikelihood" else ""
         text = f" {safe(json.dumps(scored[:200], ensure_ascii=False))}" if scored else ""
         yield f" {gold} {number(response.logprob):>12}{greedy} {text} ({tokens})"
 
 
-def _is_gold(exchange: Exchange, detail: SampleDetail) -> bool:
-    return bool(detail.choices) and exchange.position in gold_choices(detail.target, detail.choices or ())
+def gold_positions(detail: SampleDetail) -> frozenset[int]:
+    """Which choices of a sample are right; none where it has no choices."""
+    # Where each choice has a prompt of its own, the text of the doc is the number of the right one.
+    target = detail.text if isinstance(detail.text, int) else detail.target
+    return gold_choices(target, detail.choices) if detail.choices else frozenset()
 
 
 def _value(value: object) -> str:

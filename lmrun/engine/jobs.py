@@ -11,7 +11,7 @@ from typing import Any
 from lmrun.engine.answer import JobAddress
 from lmrun.engine.plan import PlannedJob
 from lmrun.engine.progress import Tracker
-from lmrun.engine.results import headline, remarks
+from lmrun.engine.remarks import headline, remarks
 from lmrun.engine.score import score_job
 from lmrun.errors import BackendError, ExitCode, LmrunError
 from lmrun.store.log import RunLog

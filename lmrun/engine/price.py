@@ -1,4 +1,4 @@
-"""What tokens cost, once it is known."""
+"""What tokens of one model cost. Apart from where prices come from: whoever reads a run needs no manifests."""
 
 from __future__ import annotations
 

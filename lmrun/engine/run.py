@@ -308,7 +308,7 @@ class _Engine:
             except LeftOut as wish:
                 ends.fail(job, wish)
                 self.tracker.update(
-                    job.address.model, job.address.label, requests=self.store.count_responses(job.address.id)
+                    job.address.model, job.address.label, requests=self.store.counts(job.address.id).requests
                 )
                 self.answerer.enqueue([later.address for later in jobs[place + 1 :]])  # they may ask some of the same
 

@@ -16,7 +16,7 @@ from lmrun.store.counts import Counts, job_counts
 from lmrun.store.error_kinds import ErrorKind, error_kinds
 from lmrun.store.gauges import Point, gauge_series
 from lmrun.store.notes import Note, Notes, Place
-from lmrun.store.query import SampleQuery, count, parts, prepare, windows
+from lmrun.store.query import ENDINGS, SampleQuery, count, parts, prepare, windows
 from lmrun.store.records import (
     DecontaminationRecord,
     Event,
@@ -140,6 +140,11 @@ class RunReader:
         """What a list shows of these samples, in their order: for as many as are seen at once."""
         return sample_lines(self._db, ids, self.notes.all())
 
+    def wrong_among(self, ids: Sequence[int]) -> frozenset[int]:
+        """Which of these samples have a wrong answer."""
+        statement = f"SELECT s.id FROM samples s WHERE s.id IN (SELECT value FROM json_each(?)) AND {ENDINGS['wrong']}"
+        return frozenset(row[0] for row in self._db.execute(statement, (json.dumps(list(ids)),)))
+
     def count(self, query: SampleQuery) -> int:
         """How many samples fit, whatever ``limit`` says."""
         return sum(count(self._db, part) for part in parts(self._db, query, self._notes(query)))
@@ -160,6 +165,7 @@ class RunReader:
             exchanges=[_exchange(r) for r in requests],
             scores=self._scores(sample_id),
             note=self.notes.get(row["model"], row["label"], row["doc_id"]),
+            text=json.loads(row["text"]),
         )
 
     def events(self, after_id: int | None = None, levels: Sequence[str] = (), limit: int = -1) -> list[Event]:

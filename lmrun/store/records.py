@@ -271,3 +271,5 @@ class SampleDetail:
     scores: Sequence[ScoreRecord]
     note: Note | None = None
     """What somebody has to say of it."""
+    text: Any = None
+    """``doc_to_text``: an index where it names the right choice."""

@@ -9,14 +9,16 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual import work
 from textual.app import App
 from textual.binding import BindingType
 from textual.command import CommandPalette
 from textual.notifications import SeverityLevel
+from textual.screen import Screen
 from textual.worker import Worker, WorkerState
 
 from lmrun.engine.control.client import ControlClient
@@ -24,18 +26,12 @@ from lmrun.engine.control.protocol import Reply
 from lmrun.errors import LmrunError
 from lmrun.store.reader import SampleQuery
 from lmrun.store.runs import RunDirectory
-from lmrun.tui.actions import bindings
+from lmrun.tui.actions import PAGES, bindings
 from lmrun.tui.config import Config
 from lmrun.tui.dialogs import Choice, Leave, Notice
 from lmrun.tui.engine import Engine, Options, runs_of, start_batch, start_retry
 from lmrun.tui.pages.base import Page
-from lmrun.tui.pages.compare import ComparePage
-from lmrun.tui.pages.dashboard import DashboardPage
 from lmrun.tui.pages.help import HelpScreen
-from lmrun.tui.pages.log import LogPage
-from lmrun.tui.pages.manifests import ManifestsPage
-from lmrun.tui.pages.runs import RunsPage
-from lmrun.tui.pages.samples import SamplesPage
 from lmrun.tui.palette import Actions
 from lmrun.tui.state import LIVE, RunView
 from lmrun.tui.text import one_line
@@ -46,6 +42,19 @@ TICK = 0.25
 """Seconds between two looks at the run."""
 
 
+def _page(name: str) -> Page:
+    """A page; what it is made of is imported when it is shown for the first time."""
+    module = import_module(f"lmrun.tui.pages.{name}")
+    page = getattr(module, f"{name.title()}Page")()
+    assert isinstance(page, Page)
+    return page
+
+
+def _import_pages() -> None:
+    for name in PAGES:
+        import_module(f"lmrun.tui.pages.{name}")
+
+
 class LmrunApp(App[None]):
     """Watch, steer and read runs."""
 
@@ -53,15 +62,7 @@ class LmrunApp(App[None]):
     COMMANDS: ClassVar[set[Callable[[], type[Actions]]]] = {lambda: Actions}  # type: ignore[assignment]
     BINDINGS: ClassVar[list[BindingType]] = bindings("app")
     ENABLE_COMMAND_PALETTE = True
-    MODES: ClassVar[Mapping[str, type[Page]]] = {  # type: ignore[assignment]
-        "dashboard": DashboardPage,
-        "runs": RunsPage,
-        "samples": SamplesPage,
-        "compare": ComparePage,
-        "manifests": ManifestsPage,
-        "log": LogPage,
-    }
-    DEFAULT_MODE = "dashboard"
+    MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {name: partial(_page, name) for name in PAGES}
 
     def __init__(
         self,
@@ -73,9 +74,11 @@ class LmrunApp(App[None]):
         start: bool = False,
         options: Options | None = None,
         config: Config | None = None,
+        query: SampleQuery | None = None,
     ) -> None:
         self._config = config or Config()
-        self._first_page = page
+        self.DEFAULT_MODE = page  # type: ignore[misc]  # another one would be made, and drawn, before it
+        self._first_query = query
         super().__init__()
         self.runs_dir = runs_dir
         self.run_directory = run
@@ -96,17 +99,20 @@ class LmrunApp(App[None]):
         self._server = os.getppid()
         for theme in THEMES:
             self.register_theme(theme)
+        if self._config.tui.theme in self.available_themes:
+            self.set_reactive(LmrunApp.theme, self._config.tui.theme)
 
     def on_mount(self) -> None:
         """Start."""
+        if self._first_query:
+            self.call_later(self.samples, self._first_query)
         if not os.environ.get("TEXTUAL_ANIMATIONS"):
             self.animation_level = "none"
         self.set_keymap(self._config.keys)
-        if self._config.tui.theme in self.available_themes:
-            self.theme = self._config.tui.theme
         self.open_run(self.run_directory)
-        self.switch_mode(self._first_page)
         self.set_interval(TICK, self._tick)
+        # The first key to another page need not wait for its modules, nor the first frame for those of other pages.
+        self.set_timer(1.0, partial(self.run_worker, _import_pages, name="import", thread=True))
         if not self.is_headless:
             self._leave_on_sigterm()
         if self._start_at_once:
@@ -242,6 +248,8 @@ class LmrunApp(App[None]):
     def samples(self, query: SampleQuery) -> None:
         """Show samples of the run."""
         page = self.go("samples")
+        from lmrun.tui.pages.samples import SamplesPage
+
         assert isinstance(page, SamplesPage)
         page.open(query)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lmrun.errors import ManifestError
 from lmrun.tui.actions import APP, PAGES, TABLE, identifier
@@ -22,19 +22,19 @@ KNOWN = frozenset(
 """Identifiers of all actions."""
 
 
-class Look(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Look:
     """``[tui]``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     theme: str = "lmrun-dark"
 
 
-class Config(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Config:
     """The file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     tui: Look = Look()
-    keys: dict[str, str] = {}
+    keys: Mapping[str, str] = field(default_factory=dict)
     """By identifier of an action: Textual's names of keys, separated by commas."""
 
 
@@ -53,14 +53,23 @@ def read_config(file: Path | None = None) -> Config:
     """
     file = file or config_file()
     try:
-        config = Config.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+        found = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return Config()
-    except (tomllib.TOMLDecodeError, ValidationError, OSError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"{file}: {error}", hint="correct or delete the file") from None
-    if unknown := sorted(config.keys.keys() - KNOWN):
-        raise ManifestError(
-            f"{file}: [keys] has no action {', '.join(unknown)}",
-            hint="`?` in `lmrun tui` lists actions with their names",
-        )
-    return config
+    known = {"tui": frozenset({"theme"}), "keys": KNOWN}
+    if unknown := sorted(found.keys() - known):
+        raise ManifestError(f"{file}: there is no [{unknown[0]}]", hint="there are [tui] and [keys]")
+    tui, keys = (_texts(file, name, found.get(name, {}), known[name]) for name in ("tui", "keys"))
+    return Config(Look(**tui), keys)
+
+
+def _texts(file: Path, name: str, found: object, known: frozenset[str]) -> dict[str, str]:
+    """A table of texts with known names."""
+    if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
+        raise ManifestError(f"{file}: [{name}] must be a table of texts", hint="correct or delete the file")
+    if unknown := ", ".join(sorted(found.keys() - known)):
+        hint = "`?` in `lmrun tui` lists actions with their names" if name == "keys" else f"there is {', '.join(known)}"
+        raise ManifestError(f"{file}: [{name}] has no {unknown}", hint=hint)
+    return found

@@ -1,14 +1,41 @@
-"""The user's editor, in place of the app until it is closed."""
+"""The user's editor, in which a text is looked at."""
 
 from __future__ import annotations
 
 import os
 import shlex
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from textual.app import App, SuspendNotSupported
+
+from lmrun.errors import BackendError, LmrunError
+
+
+def look_in_editor(app: App[None], name: str, text: str) -> None:
+    """Show a text in ``$VISUAL`` or ``$EDITOR``; the app waits. The file is read-only and gone afterwards.
+
+    Raises:
+        LmrunError: there is no such program, or no terminal for it.
+    """
+    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    with tempfile.TemporaryDirectory(prefix="lmrun-") as folder:
+        file = Path(folder) / name
+        file.write_text(text, encoding="utf-8", errors="backslashreplace")
+        file.chmod(0o400)
+        try:
+            with app.suspend():
+                subprocess.run([*shlex.split(editor), str(file)], check=False)
+        except SuspendNotSupported as error:
+            raise _failed("no editor can be opened here: this is no terminal of its own") from error
+        except (OSError, ValueError) as error:
+            raise _failed(f"{editor}: {error}") from error
+
+
+def _failed(words: str) -> LmrunError:
+    return BackendError(words, hint="EDITOR names the program")
 
 
 def edit(app: App[Any], file: Path) -> str:

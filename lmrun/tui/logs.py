@@ -7,7 +7,7 @@ import os
 import re
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,7 +23,7 @@ _BLOCK = 1 << 20
 _STEP = 64 << 20  # bytes of one look: the page shows how far it is
 _LONGEST = 1 << 20  # bytes of a line that are understood
 _FIELDS, _WIDEST = 16, 160  # of a line that is kept: how many, and characters of each
-_NOTABLE = re.compile(rb'"level": ?"(?:warning|error)"')
+_NOTABLE = re.compile(rb'"level": "(?:warning|error)"')
 _STATUS = re.compile(r"\bhttp[ _](\d{3})\b", re.IGNORECASE)
 
 
@@ -66,7 +66,7 @@ class LogLine:
 class Log:
     """The log at one moment."""
 
-    lines: Sequence[LogLine] = ()
+    lines: Sequence[LogLine] = field(default=(), repr=False)
     """In the order of the file: warnings and errors of old, then every one of the last."""
     total: int = 0
     """Lines that were read."""
@@ -140,28 +140,36 @@ class LogTail:
     def _take(self, block: bytes, *, whole: bool) -> None:
         """Read a piece of the file; ``whole``: every line, not only warnings and errors."""
         self._total += block.count(b"\n")
-        if not whole and not _NOTABLE.search(self._part + block):
-            last = block.rfind(b"\n") + 1
-            self._start = self._position + last if last else self._start
-            self._part = (b"" if last else self._part) + block[last:]
+        if whole or len(self._part) == _LONGEST:
+            self._take_lines(block)
         else:
-            at = self._position
-            *ended, rest = block.split(b"\n")
-            for piece in ended:
-                at += len(piece) + 1
-                self._end(self._part + piece, at - self._start - 1, whole=whole)
-                self._start, self._part = at, b""
-            self._part += rest
+            self._skim(self._part + block)
         self._part = self._part[:_LONGEST]
 
-    def _end(self, raw: bytes, size: int, *, whole: bool) -> None:
-        notable = _NOTABLE.search(raw) is not None
-        if (whole or notable) and raw and not raw.isspace():
-            line = parse(self._start, size, raw[:_LONGEST])
-            if whole:
+    def _take_lines(self, block: bytes) -> None:
+        at = self._position
+        *ended, rest = block.split(b"\n")
+        for piece in ended:
+            at += len(piece) + 1
+            raw = self._part + piece
+            if raw and not raw.isspace():
+                line = parse(self._start, at - self._start - 1, raw[:_LONGEST])
                 self._recent.append(line)
-            if line.bad:
-                self._notable.append(line)
+                if line.bad:
+                    self._notable.append(line)
+            self._start, self._part = at, b""
+        self._part += rest
+
+    def _skim(self, text: bytes) -> None:
+        """Take only warnings and errors: there may be gigabytes of lines before those that are kept."""
+        rest, end = text.rfind(b"\n") + 1, -1
+        for found in _NOTABLE.finditer(text, 0, rest):
+            if found.start() > end:
+                begin, end = text.rfind(b"\n", 0, found.start()) + 1, text.index(b"\n", found.start())
+                line = parse(self._start + begin, end - begin, text[begin:end][:_LONGEST])
+                if line.bad:
+                    self._notable.append(line)
+        self._start, self._part = self._start + rest, text[rest:]
 
     def _log(self, left: int) -> Log:
         first = self._recent[0].offset if self._recent else self._position

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lmrun.engine.progress import ModelProgress
-from lmrun.engine.results import remarks
+from lmrun.engine.remarks import remarks
 from lmrun.engine.steering import LeftOut
 from lmrun.engine.usage import usage_by_model
 from lmrun.errors import LmrunError

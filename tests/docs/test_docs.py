@@ -16,6 +16,7 @@ from lmrun.backends.base import ModelSpec
 from lmrun.cli.reference import reference_markdown
 from lmrun.manifest import load_manifest
 from lmrun.requests import Request
+from lmrun.tui.reference import with_keys
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -29,6 +30,12 @@ def blocks(page: Path, language: str) -> list[str]:
 def test_the_command_reference_is_up_to_date() -> None:
     expected = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     assert reference_markdown() == expected, "python -m lmrun.cli.reference > docs/commands.md"
+
+
+def test_the_keys_of_the_app_are_up_to_date() -> None:
+    page = (ROOT / "docs" / "tui.md").read_text(encoding="utf-8")
+    assert with_keys(page) == page, "python -m lmrun.tui.reference docs/tui.md"
+    assert page.count("| `samples.next_wrong` |") == 1
 
 
 def test_links_lead_somewhere() -> None:

@@ -12,8 +12,9 @@ from lmrun.display.plain import PlainSink
 from lmrun.display.report import closing_words, results_json, results_table
 from lmrun.display.samples import sample_as_json, sample_text
 from lmrun.engine.progress import JobProgress
+from lmrun.engine.remarks import flags, remarks
 from lmrun.engine.rescore import current_scoring, rescore
-from lmrun.engine.results import ResultRow, flags, remarks, result_rows
+from lmrun.engine.results import ResultRow, result_rows
 from lmrun.engine.run import Outcome
 from lmrun.errors import ExitCode
 from lmrun.requests import Request, Response

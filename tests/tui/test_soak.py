@@ -128,13 +128,13 @@ def test_soak(finished: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
             key, page = next(keys)
             before = engine.events
             writing = asyncio.create_task(asyncio.to_thread(engine.tick))
-            app._look()
+            app._tick()
             await pilot.press(key)
             assert app.current_mode == page, "the key was answered while the engine wrote"
             longest = max(longest, queued(app))
             await writing
             assert engine.events == before + EVENTS * TICK
-            app._look()
+            app._tick()
             await wait_until(pilot, lambda: app.view is engine.view, "the newest picture")
             if page == "log":
                 await wait_until(pilot, lambda: newest(table) == engine.events, "the newest lines")

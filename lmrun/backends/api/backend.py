@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 from lmrun.backends.api.batch.providers import connected
 from lmrun.backends.api.batch.pump import BatchPump
-from lmrun.backends.api.call import Wire
+from lmrun.backends.api.call import Asked, Call, Wire
+from lmrun.backends.api.curl import command, variable
 from lmrun.backends.api.dialect import Dialect
 from lmrun.backends.api.failures import Failed
 from lmrun.backends.api.gate import Gate
@@ -25,6 +26,7 @@ from lmrun.backends.api.transport import Address, Transport, is_local
 from lmrun.backends.api.usage import usage
 from lmrun.backends.base import Capability, Chunk, ModelIdentity, ModelSpec, Needs, Usage
 from lmrun.backends.fingerprint import identity
+from lmrun.backends.tokenize import Unanswerable
 from lmrun.errors import BackendError, ModelError
 from lmrun.requests import Request
 
@@ -91,9 +93,13 @@ class ApiBackend:
         self._poster = Poster(sender, self._transport)
         return sender
 
+    @property
+    def _key_name(self) -> str | None:
+        return self._options.api_key_env or (self._wire.key_env if self._is_provider else None)
+
     @cached_property
     def _key(self) -> str | None:
-        name = self._options.api_key_env or (self._wire.key_env if self._is_provider else None)
+        name = self._key_name
         key = os.environ.get(name, "").strip() if name else None
         if name and not key:
             raise BackendError(
@@ -141,6 +147,25 @@ class ApiBackend:
         if self._sender is None:
             raise BackendError(f'model "{self._spec.name}" is not loaded', hint="call load() first")
         return self._sender
+
+    # -- showing -------------------------------------------------------------------------------------------------------
+
+    def as_curl(self, request: Request) -> str:
+        """A request as a command for a shell; the key stays in its environment variable.
+
+        Raises:
+            BackendError: the tokenizer cannot be loaded.
+            Unanswerable: the protocol cannot ask this.
+        """
+        call = next((c for c in self._wire.calls([Asked(0, request)]) if isinstance(c, Call)), None)
+        if call is None:
+            raise Unanswerable("nothing_to_ask", "nothing is sent for this request")
+        dialect = Dialect.of(self._base_url, self._spec.model, self._spec.backend, self._options.dialect)
+        name = self._key_name
+        others = {name: value for name, value in self._options.headers.items() if name.lower() not in _WHO}
+        headers = {**self._wire.headers(variable(name) if name else None), **others}
+        url = Address(self._base_url, {}, self._options.query).url(call.path)
+        return command(str(url), headers, dialect.apply(call.body))
 
     # -- answering -----------------------------------------------------------------------------------------------------
 

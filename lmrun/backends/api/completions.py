@@ -30,10 +30,10 @@ from lmrun.backends.api.openai import OpenAiWire, each, reasoning_delimiters
 from lmrun.backends.api.options import ApiOptions
 from lmrun.backends.base import ModelSpec
 from lmrun.backends.generation import Generation, normalise
-from lmrun.backends.light_tokenizer import load_tokenizer
+from lmrun.backends.light_tokenizer import load_encoder
 from lmrun.backends.reasoning import Delimiters
 from lmrun.backends.source import Source, locate
-from lmrun.backends.templates import delimiters, template_file, template_hash, template_name
+from lmrun.backends.templates import delimiters, template_hash
 from lmrun.backends.tokenize import Encoder, Prompt, Tokens, Unanswerable, cut_pair, cut_prompt, estimated_tokens
 from lmrun.errors import BackendError
 from lmrun.requests import Request, Response, canonical_json
@@ -64,11 +64,7 @@ class CompletionsWire(OpenAiWire):
         if self._source is None:
             return None
         options = self.options
-        tokenizer = load_tokenizer(self._source, options.add_bos_token)
-        if (template := template_file(options.chat_template)) is not None:
-            tokenizer.chat_template = template
-        name = template_name(options.chat_template)
-        return Encoder(tokenizer, add_bos_token=options.add_bos_token, template_name=name)
+        return load_encoder(self._source, add_bos_token=options.add_bos_token, chat_template=options.chat_template)
 
     @cached_property
     def _source(self) -> Source | None:

@@ -11,7 +11,6 @@ from lmrun.store.reader import SampleQuery
 from lmrun.tui.filters import Filter, parse_filter
 from lmrun.tui.job_list import KEYS, ORDERS, listed
 from lmrun.tui.pages.base import Page
-from lmrun.tui.pages.errors import ErrorsScreen
 from lmrun.tui.state import LIVE, JobLine, RunView
 from lmrun.tui.widgets.confirm import Confirm
 from lmrun.tui.widgets.devices_strip import DevicesStrip, has_devices
@@ -32,8 +31,8 @@ class DashboardPage(Page):
     page = "dashboard"
     DEFAULT_CSS = """
     DashboardPage #machine { height: auto; }
-    DashboardPage DevicesStrip { width: 2fr; }
-    DashboardPage TotalsStrip { width: 3fr; }
+    DashboardPage DevicesStrip { width: 1fr; }
+    DashboardPage TotalsStrip { width: 1fr; }
     DashboardPage.-narrow #machine, DashboardPage.-short #machine { layout: vertical; }
     DashboardPage.-narrow #machine > *, DashboardPage.-short #machine > * { width: 100%; }
     """
@@ -61,7 +60,7 @@ class DashboardPage(Page):
     def on_resize(self) -> None:
         """Strips are boxes or bare lines."""
         for strip in self.query(Strip):
-            strip.again()
+            strip.show(self._view)
 
     @property
     def jobs(self) -> JobTable:
@@ -74,10 +73,10 @@ class DashboardPage(Page):
             self.jobs.follow()
         self._view = view
         self.query_one(ModelsStrip).show(view)
-        totals, devices = self.query_one(TotalsStrip), self.query_one(DevicesStrip)
+        self.query_one(TotalsStrip).show(view)
+        devices = self.query_one(DevicesStrip)
         devices.display = has_devices(view)
-        for strip, beside in ((devices, totals), (totals, devices)):
-            strip.show(view, beside.count if devices.display else 0)
+        devices.show(view)
         self._show_jobs()
 
     def _show_jobs(self) -> None:
@@ -119,6 +118,8 @@ class DashboardPage(Page):
 
     def action_errors(self) -> None:
         """Errors by kind."""
+        from lmrun.tui.pages.errors import ErrorsScreen
+
         if run := self.lmrun.run_directory:
             self.app.push_screen(ErrorsScreen(run), self._after_errors)
 
@@ -128,9 +129,9 @@ class DashboardPage(Page):
 
     def action_plots(self) -> None:
         """Plots of the run."""
-        if run := self.lmrun.run_directory:
-            from lmrun.tui.pages.plots import PlotsScreen  # drawing plots takes a library that loads for long
+        from lmrun.tui.pages.plots import PlotsScreen  # what draws them takes long to import
 
+        if run := self.lmrun.run_directory:
             self.app.push_screen(PlotsScreen(run))
 
     # -- commands ------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -68,8 +68,8 @@ class _Found:
     tail: LogTail
     log: Log
     wanted: Wanted
-    lines: Sequence[LogLine]
-    kinds: Sequence[ErrorKind]
+    lines: Sequence[LogLine] = field(repr=False)
+    kinds: Sequence[ErrorKind] = field(repr=False)
 
 
 def _look(tail: LogTail, before: Log, shown_for: Wanted | None, wanted: Wanted) -> _Found | None:
@@ -230,7 +230,8 @@ class LogPage(Page):
             parts.append("of older lines, warnings and errors only")
         if self._following and not self._grouped:
             parts.insert(0, "↓ following")
-        self.query_one("#summary", Static).update(Text(" · ".join(parts), no_wrap=True, overflow="ellipsis"))
+        words = Text(" · ".join(parts), no_wrap=True, overflow="ellipsis")
+        self.query_one("#summary", Static).update(words, layout=False)
         self.query_one(FilterBar).say(count)
 
     def _detail(self) -> None:
