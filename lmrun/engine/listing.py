@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmrun.engine.results import headline
+from lmrun.engine.remarks import headline
 from lmrun.engine.usage import usage_by_model
 from lmrun.errors import StoreError
 from lmrun.store.reader import RunReader
