@@ -31,8 +31,8 @@ class DashboardPage(Page):
     page = "dashboard"
     DEFAULT_CSS = """
     DashboardPage #machine { height: auto; }
-    DashboardPage DevicesStrip { width: 2fr; }
-    DashboardPage TotalsStrip { width: 3fr; }
+    DashboardPage DevicesStrip { width: 1fr; }
+    DashboardPage TotalsStrip { width: 1fr; }
     DashboardPage.-narrow #machine, DashboardPage.-short #machine { layout: vertical; }
     DashboardPage.-narrow #machine > *, DashboardPage.-short #machine > * { width: 100%; }
     """
@@ -60,7 +60,7 @@ class DashboardPage(Page):
     def on_resize(self) -> None:
         """Strips are boxes or bare lines."""
         for strip in self.query(Strip):
-            strip.again()
+            strip.show(self._view)
 
     @property
     def jobs(self) -> JobTable:
@@ -73,10 +73,10 @@ class DashboardPage(Page):
             self.jobs.follow()
         self._view = view
         self.query_one(ModelsStrip).show(view)
-        totals, devices = self.query_one(TotalsStrip), self.query_one(DevicesStrip)
+        self.query_one(TotalsStrip).show(view)
+        devices = self.query_one(DevicesStrip)
         devices.display = has_devices(view)
-        for strip, beside in ((devices, totals), (totals, devices)):
-            strip.show(view, beside.count if devices.display else 0)
+        devices.show(view)
         self._show_jobs()
 
     def _show_jobs(self) -> None:
