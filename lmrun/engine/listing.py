@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lmrun.engine.alive import is_live
 from lmrun.engine.remarks import headline
 from lmrun.engine.usage import usage_by_model
 from lmrun.errors import StoreError
@@ -81,17 +81,8 @@ def _summary(reader: RunReader) -> RunSummary:
         usd=None if None in prices else sum(price for price in prices if price is not None),
         tokens=sum(usage.tokens.total for usage in usages.values()),
         errors=sum(job.n_errors for job in jobs),
-        live=is_live(info),
+        live=is_live(reader.run, info),
     )
-
-
-def is_live(info: Mapping[str, Any]) -> bool:
-    """Whether a process works on a run with these facts; of one on another host its status is believed."""
-    import psutil
-
-    if info.get("status") != "running":
-        return False
-    return info.get("host") != socket.gethostname() or psutil.pid_exists(int(info.get("pid") or -1))
 
 
 def seen_models(runs_dir: Path) -> list[dict[str, Any]]:

@@ -21,11 +21,8 @@ def remove_run(run: RunDirectory, runs_dir: Path) -> None:
     # Under another name it is no run any more, so that none is ever seen of which half is gone.
     doomed = run.path.with_name(f".deleted-{run.id}")
     try:
-        lock = hold(run)
-        try:
+        with hold(run):
             run.path.rename(doomed)
             shutil.rmtree(doomed)
-        finally:
-            lock.release()
     except OSError as error:
         raise RunError(f"{run.id} cannot be deleted: {error.strerror}", hint="is the folder writable?") from error

@@ -19,7 +19,6 @@ from lmrun.store.notes import Note, Notes, Place
 from lmrun.store.query import ENDINGS, SampleQuery, count, parts, prepare, windows
 from lmrun.store.records import (
     DecontaminationRecord,
-    Event,
     Exchange,
     GroupView,
     JobView,
@@ -176,28 +175,6 @@ class RunReader:
             note=self.notes.get(row["model"], row["label"], row["doc_id"]),
             text=json.loads(row["text"]),
         )
-
-    def events(self, after_id: int | None = None, levels: Sequence[str] = (), limit: int = -1) -> list[Event]:
-        """What happened, in order: the first ``limit`` events after one of them, or else the newest ones."""
-        newest, asked = after_id is None, json.dumps(list(levels))
-        rows = self._db.execute(
-            f"""SELECT id, time, level, event, fields FROM events
-                WHERE id > ? AND (? = '[]' OR level IN (SELECT value FROM json_each(?)))
-                ORDER BY id {"DESC" if newest else "ASC"} LIMIT ?""",
-            (after_id or 0, asked, asked, limit),
-        )
-        events = [Event(i, when, level, event, json_value(fields)) for i, when, level, event, fields in rows]
-        return events[::-1] if newest else events
-
-    def gauge_history(self, names: Sequence[str], since: float = 0.0) -> dict[str, list[tuple[float, float]]]:
-        """Measurements by name: (Unix seconds, value) after ``since``, in order."""
-        found: dict[str, list[tuple[float, float]]] = {}
-        for name in names:
-            rows = self._db.execute(
-                "SELECT time, value FROM gauges WHERE name = ? AND time > ? ORDER BY time", (name, since)
-            )
-            found[name] = [(when, value) for when, value in rows]
-        return found
 
     def errors(self) -> dict[str, int]:
         """By kind of error: how many samples it cost."""

@@ -235,19 +235,6 @@ class SampleRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """Something that happened to a run."""
-
-    id: int
-    time: float
-    """Unix seconds."""
-    level: str
-    """info, warning, error."""
-    event: str
-    fields: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
 class Exchange:
     """One request of a sample with its response, as stored."""
 

@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
 from lmrun.display.base import stall
+from lmrun.engine.alive import engine_lives, last_write
 from lmrun.engine.control.client import ControlClient
 from lmrun.engine.progress import JobProgress, ModelProgress, Snapshot
 from lmrun.store.runs import RunDirectory
-from lmrun.tui.alive import engine_lives, last_write
 from lmrun.tui.history import History
 from lmrun.tui.state import LIVE, JobLine, RunState, RunView
 from lmrun.tui.stored import Stored, StoredRun

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.tuibench.make import CREATED, make_run
-from lmrun.engine.listing import is_live, run_summaries
+from lmrun.engine.alive import is_live
+from lmrun.engine.listing import run_summaries
 from tests.engine.conftest import World
 
 
@@ -48,5 +49,5 @@ def test_a_run_without_scores_has_no_headline(tmp_path: Path) -> None:
         ({}, False),
     ],
 )
-def test_who_works_on_a_run(facts: dict[str, object], live: bool) -> None:
-    assert is_live(facts) is live
+def test_who_works_on_a_run(facts: dict[str, object], live: bool, tmp_path: Path) -> None:
+    assert is_live(make_run(tmp_path, 10, 2), facts) is live

@@ -289,30 +289,6 @@ def test_a_sample_is_shown_with_its_note(tmp_path: Path) -> None:
     assert json.loads(sample_as_json(reader.sample(2)))["note"] is None
 
 
-# -- what happened and what was measured -------------------------------------------------------------------------------
-
-
-def test_events(reader: RunReader) -> None:
-    newest = reader.events(limit=3)
-    assert [event.fields["requests"] for event in newest] == [1_997, 1_998, 1_999]
-    assert newest[-1].level == "warning"
-    first = reader.events(after_id=0, limit=2)
-    assert [event.id for event in first] == [1, 2]
-    warnings = reader.events(first[-1].id, ("warning", "error"))
-    assert {event.event for event in warnings} == {"retry"}
-    assert len(warnings) == 40
-    assert reader.events(after_id=newest[-1].id) == []
-
-
-def test_gauges_over_time(reader: RunReader) -> None:
-    history = reader.gauge_history(["rss_bytes", "nothing"])
-    assert len(history["rss_bytes"]) == 720
-    assert history["nothing"] == []
-    times = [when for when, _ in history["rss_bytes"]]
-    assert times == sorted(times)
-    assert reader.gauge_history(["rss_bytes"], since=times[700])["rss_bytes"] == history["rss_bytes"][701:]
-
-
 # -- a run of the schema before ----------------------------------------------------------------------------------------
 
 

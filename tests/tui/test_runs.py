@@ -430,9 +430,7 @@ def test_links_in_a_run_are_not_followed(finished: RunDirectory, tmp_path: Path)
 
 
 def test_a_run_that_an_engine_holds_is_not_deleted(finished: RunDirectory) -> None:
-    lock = hold(finished)
-    with pytest.raises(RunError, match="being worked on"):
+    with hold(finished), pytest.raises(RunError, match="being worked on"):
         remove_run(finished, finished.path.parent)
-    lock.release()
     remove_run(finished, finished.path.parent)
     assert not finished.path.exists()

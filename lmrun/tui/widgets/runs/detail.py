@@ -8,7 +8,7 @@ from types import MappingProxyType
 from textual.content import Content
 
 from lmrun.display.format import duration, number, spending
-from lmrun.engine.results import job_flags
+from lmrun.engine.remarks import job_flags
 from lmrun.store.reader import RunReader
 from lmrun.store.records import JobView, MetricRecord
 from lmrun.tui.run_list import RunLine

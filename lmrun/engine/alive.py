@@ -21,6 +21,11 @@ def engine_lives(run: RunDirectory, facts: Mapping[str, Any]) -> bool | None:
     return isinstance(pid, int) and _is_engine(pid, last_write(run))
 
 
+def is_live(run: RunDirectory, facts: Mapping[str, Any]) -> bool:
+    """Whether an engine works on a run with these facts; of one on another host its status is believed."""
+    return facts.get("status") == "running" and engine_lives(run, facts) is not False
+
+
 def _is_engine(pid: int, written: float) -> bool:
     """An engine began before it wrote; a process that got the number of a dead engine began later."""
     import psutil
