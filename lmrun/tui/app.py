@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -34,6 +35,7 @@ from lmrun.tui.pages.base import Page
 from lmrun.tui.pages.help import HelpScreen
 from lmrun.tui.palette import Actions
 from lmrun.tui.state import LIVE, RunView
+from lmrun.tui.terminal import hang_up_if_gone
 from lmrun.tui.text import one_line
 from lmrun.tui.themes import THEMES
 from lmrun.tui.watch import RunWatch
@@ -115,6 +117,8 @@ class LmrunApp(App[None]):
         self.set_timer(1.0, partial(self.run_worker, _import_pages, name="import", thread=True))
         if not self.is_headless:
             self._leave_on_sigterm()
+            if sys.stdin.isatty():
+                self.set_interval(1.0, hang_up_if_gone)
         if self._start_at_once:
             self.start(self._start_at_once)
 
