@@ -256,7 +256,7 @@ class SampleList(Vertical):
             words = f"{self.table.cursor + 1:,} of {count:,} samples{'' if self._complete else ' …'}"
         if self._new:
             words += f" · {self._new:,} new, u shows them"
-        self._words.update(words)
+        self._words.update(words, layout=False)
 
     def _rows(self, start: int, stop: int) -> Sequence[Row]:
         if self._reader is None:
