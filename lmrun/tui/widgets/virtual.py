@@ -95,6 +95,7 @@ class VirtualTable(ScrollView, can_focus=True):
         """(place in ``columns``, width) of those that are drawn."""
         self._base = Style.null()
         self._styles: dict[tuple[str, Style, bool], Style] = {}
+        """Made once: Textual forgets those of its own whenever all lines are drawn again."""
 
     # -- what others do with it ----------------------------------------------------------------------------------------
 
@@ -159,10 +160,14 @@ class VirtualTable(ScrollView, can_focus=True):
         self.refresh()
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        """Lines; the styles that they share are made once for all of them, for that takes longer than a line."""
+        """Lines; the style that they share is found once for all of them, for that takes longer than a line."""
         self._base = self.rich_style
-        self._styles.clear()
         return super().render_lines(crop)
+
+    def notify_style_update(self) -> None:
+        """Another theme, or another state."""
+        self._styles.clear()
+        super().notify_style_update()
 
     def render_line(self, y: int) -> Strip:
         """The head, or a row."""

@@ -62,6 +62,7 @@ class Reader(ScrollView, can_focus=True):
         """Three numbers for each row of the screen: its line, and where it begins and ends in it."""
         self._base = Style.null()
         self._styles: dict[tuple[str, Style], Style] = {}
+        """Made once: Textual forgets those of its own whenever all rows are drawn again."""
 
     def show(self, lines: Sequence[Line], *, keep: bool = False) -> None:
         """Show other lines, from their beginning or, to ``keep`` the place, from where the old ones stood."""
@@ -92,10 +93,14 @@ class Reader(ScrollView, can_focus=True):
         self.virtual_size = Size(0, len(rows) // 3)
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        """Rows; the styles that they share are made once for all of them, for that takes longer than a row."""
+        """Rows; the style that they share is found once for all of them, for that takes longer than a row."""
         self._base = self.rich_style
-        self._styles.clear()
         return super().render_lines(crop)
+
+    def notify_style_update(self) -> None:
+        """Another theme, or another state."""
+        self._styles.clear()
+        super().notify_style_update()
 
     def render_line(self, y: int) -> Strip:
         """A row."""
