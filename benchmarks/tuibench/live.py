@@ -54,7 +54,7 @@ def main() -> None:
     """Run the app."""
     run, jobs = RunDirectory(Path(sys.argv[1])), int(sys.argv[2])
     app.RunWatch = lambda _run: Scripted(run, jobs)  # type: ignore[misc,assignment]
-    app.LmrunApp(run, runs_dir=run.path.parent).run()
+    app.run_app(app.LmrunApp(run, runs_dir=run.path.parent))
 
 
 if __name__ == "__main__":

@@ -72,11 +72,11 @@ def show(
 
 
 def _browse(reader: RunReader, runs_dir: Path, query: SampleQuery) -> None:
-    from lmrun.tui.app import LmrunApp
+    from lmrun.tui.app import LmrunApp, run_app
     from lmrun.tui.config import read_config
 
     reader.close()
-    LmrunApp(reader.run, runs_dir=runs_dir, page="samples", config=read_config(), query=query).run()
+    run_app(LmrunApp(reader.run, runs_dir=runs_dir, page="samples", config=read_config(), query=query))
 
 
 def _results(reader: RunReader, *, json: bool) -> None:

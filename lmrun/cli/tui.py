@@ -66,7 +66,7 @@ def _require_terminal() -> None:
 
 
 def _show(target: str | None, given: Options) -> None:
-    from lmrun.tui.app import LmrunApp
+    from lmrun.tui.app import LmrunApp, run_app
     from lmrun.tui.config import read_config
 
     folder = _runs_dir(given)
@@ -81,7 +81,7 @@ def _show(target: str | None, given: Options) -> None:
         options=given,
         config=read_config(),
     )
-    app.run()
+    run_app(app)
     with suppress(OSError):  # the terminal may be what was lost
         sys.stderr.write(app.farewell)
 

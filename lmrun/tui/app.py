@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -343,6 +344,13 @@ class LmrunApp(App[None]):
         """Leave the terminal in order. Where it is lost there is nothing to do: SIGHUP ends the app at once."""
         if hasattr(signal, "SIGTERM"):
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.leave)
+
+
+def run_app(app: LmrunApp) -> None:
+    """Run it until it is left."""
+    # What was imported stays: to look for garbage in it takes longer than a frame, and is done before the first one.
+    gc.freeze()
+    app.run()
 
 
 def _is_live(run: RunDirectory) -> bool:

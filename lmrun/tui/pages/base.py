@@ -60,6 +60,11 @@ class Page(Screen[None]):
         """The page is shown (again)."""
         self.show(self.lmrun.view)
 
+    def _compositor_refresh(self) -> None:
+        """Draw; but not while the app starts: Textual would throw away what was drawn, and it would be drawn again."""
+        if not self.app._batch_count:
+            super()._compositor_refresh()
+
     def show(self, view: RunView | None) -> None:
         """The run as it is now; called four times a second while the page is shown. None: there is no run."""
         self.query_one(Header).show(view)

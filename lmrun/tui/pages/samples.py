@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from functools import partial
+from typing import TYPE_CHECKING
 
 from textual.app import ComposeResult
 from textual.containers import Container
@@ -24,10 +25,12 @@ from lmrun.tui.state import LIVE, RunView
 from lmrun.tui.text import one_line
 from lmrun.tui.widgets.filter_bar import FilterBar
 from lmrun.tui.widgets.sample.listing import SampleList
-from lmrun.tui.widgets.sample.note import NoteScreen, Written
 from lmrun.tui.widgets.sample.pane import SamplePane
 from lmrun.tui.widgets.sample.reader import Reader
 from lmrun.tui.widgets.virtual import VirtualTable
+
+if TYPE_CHECKING:
+    from lmrun.tui.widgets.sample.note import Written
 
 CYCLE = ("wrong", "right", "error", "truncated", "no-match")
 """Outcomes in the order in which a key goes through them; after the last come all samples."""
@@ -215,6 +218,8 @@ class SamplesPage(Page):
 
     def action_label(self) -> None:
         """Write a label and a note."""
+        from lmrun.tui.widgets.sample.note import NoteScreen  # what one writes in takes long to import
+
         run, detail = self._run, self._pane.detail
         if run is None or detail is None:
             return

@@ -58,6 +58,7 @@ class FilterBar(Horizontal):
         self._hint = hint
         self._before: Widget | None = None
         self._text = ""
+        self._said = ""
 
     def compose(self) -> ComposeResult:
         """Sign, what is typed, what is wrong with it."""
@@ -87,8 +88,12 @@ class FilterBar(Horizontal):
 
     def say(self, words: str) -> None:
         """Show a few words at the right, e.g. how many rows fit."""
-        if self.is_mounted and not self.has_class("-wrong"):
-            self._words.update(Text(one_line(words)))
+        if self.is_mounted and not self.has_class("-wrong") and words != self._said:
+            self._say(words)
+
+    def _say(self, words: str) -> None:
+        self._said = words
+        self._words.update(Text(one_line(words)))
 
     @property
     def _input(self) -> Input:
@@ -106,10 +111,10 @@ class FilterBar(Horizontal):
         except (LmrunError, ValueError) as error:
             self.add_class("-wrong")
             hint = f" · {error.hint}" if isinstance(error, LmrunError) and error.hint else ""
-            self._words.update(Text(one_line(f"! {error}{hint}")))
+            self._say(f"! {error}{hint}")
             return
         self.remove_class("-wrong")
-        self._words.update("")
+        self._say("")
         if event.value != self._text:
             self._text = event.value
             self.post_message(self.Changed(self, event.value))

@@ -44,8 +44,8 @@ Row = Sequence[Cell]
 Fetch = Callable[[int, int], Sequence[Row]]
 """Rows ``[start, stop)``; fewer where there are not so many (any more)."""
 
-PAGE = 128
-_KEPT = 16
+PAGE = 64
+_KEPT = 32
 
 
 class VirtualTable(ScrollView, can_focus=True):
@@ -93,6 +93,9 @@ class VirtualTable(ScrollView, can_focus=True):
         self._pages: dict[int, Sequence[Row]] = {}
         self._widths: tuple[tuple[int, int], ...] = ()
         """(place in ``columns``, width) of those that are drawn."""
+        self._base = Style.null()
+        self._styles: dict[tuple[str, Style, bool], Style] = {}
+        """Made once: Textual forgets those of its own whenever all lines are drawn again."""
 
     # -- what others do with it ----------------------------------------------------------------------------------------
 
@@ -156,17 +159,27 @@ class VirtualTable(ScrollView, can_focus=True):
         self._widths = tuple((place, self._columns[place].width or rest) for place in fits)
         self.refresh()
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Lines; the style that they share is found once for all of them, for that takes longer than a line."""
+        self._base = self.rich_style
+        return super().render_lines(crop)
+
+    def notify_style_update(self) -> None:
+        """Another theme, or another state."""
+        self._styles.clear()
+        super().notify_style_update()
+
     def render_line(self, y: int) -> Strip:
         """The head, or a row."""
         if y == 0:
             cells = [Cell(self._columns[place].title, "head") for place, _ in self._widths]
             return self._strip(
-                cells, self.rich_style, {place: cell for (place, _), cell in zip(self._widths, cells, strict=True)}
+                cells, self._base, {place: cell for (place, _), cell in zip(self._widths, cells, strict=True)}
             )
         row = self.scroll_offset.y + y - 1
         if row >= self.count:
-            return Strip.blank(self.size.width, self.rich_style)
-        base = self.rich_style
+            return Strip.blank(self.size.width, self._base)
+        base = self._base
         if row == self.cursor:
             base = self.get_component_rich_style("virtual--cursor" if self.has_focus else "virtual--cursor-away")
         found = self._row(row)
@@ -185,13 +198,17 @@ class VirtualTable(ScrollView, can_focus=True):
         segments = [Segment(" ", base)]
         for place, width in self._widths:
             cell = cells.get(place, Cell(""))
-            style = base
-            if cell.style:
-                own = self.get_component_rich_style(f"virtual--{cell.style}")  # a partial one would ignore opacity
-                style = base + Style(color=None if plain else own.color, bold=own.bold)
+            style = self._style(cell.style, base, plain=plain) if cell.style else base
             segments.append(Segment(fit(cell.text, width, right=self._columns[place].right), style))
             segments.append(Segment(" ", base))
         return Strip(segments).adjust_cell_length(self.size.width, base)
+
+    def _style(self, name: str, base: Style, *, plain: bool) -> Style:
+        known = (name, base, plain)
+        if known not in self._styles:
+            own = self.get_component_rich_style(f"virtual--{name}")  # a partial one would ignore opacity
+            self._styles[known] = base + Style(color=None if plain else own.color, bold=own.bold)
+        return self._styles[known]
 
     def watch_has_focus(self, _has_focus: bool) -> None:
         """The cursor looks otherwise."""

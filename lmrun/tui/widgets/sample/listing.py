@@ -24,7 +24,8 @@ from lmrun.tui.text import one_line
 from lmrun.tui.widgets.virtual import Cell, Column, Row, VirtualTable
 
 _PACE = 0.1
-"""Seconds between two looks at how far reading has come."""
+"""Seconds until it is shown for the second time how far reading has come; then it takes twice as long each time."""
+_SLOWEST = 1.0
 _FIRST, _MOST = 500, 20_000
 """Samples looked at in one go for the next wrong answer."""
 
@@ -140,7 +141,8 @@ class SampleList(Vertical):
             self.load(self._reader.run, self._query, stay=True)
 
     def _read(self, run: RunDirectory, query: SampleQuery, turn: int) -> None:
-        worker, waiting, told = get_current_worker(), array("q"), 0.0
+        worker, waiting = get_current_worker(), array("q")
+        due, pace = 0.0, _PACE
         error = ""
         try:
             with closing(RunReader(run)) as reader:
@@ -148,9 +150,9 @@ class SampleList(Vertical):
                     if worker.is_cancelled:
                         return
                     waiting.extend(ids)
-                    if waiting and time.monotonic() - told > _PACE:
+                    if waiting and time.monotonic() >= due:
                         self.post_message(self.Read(turn, waiting, complete=False))
-                        waiting, told = array("q"), time.monotonic()
+                        waiting, due, pace = array("q"), time.monotonic() + pace, min(2 * pace, _SLOWEST)
         except (sqlite3.Error, LmrunError) as problem:
             error = one_line(str(problem))
         self.post_message(self.Read(turn, waiting, complete=True, error=error))
@@ -254,7 +256,7 @@ class SampleList(Vertical):
             words = f"{self.table.cursor + 1:,} of {count:,} samples{'' if self._complete else ' …'}"
         if self._new:
             words += f" · {self._new:,} new, u shows them"
-        self._words.update(words)
+        self._words.update(words, layout=False)
 
     def _rows(self, start: int, stop: int) -> Sequence[Row]:
         if self._reader is None:

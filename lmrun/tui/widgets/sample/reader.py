@@ -13,7 +13,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.binding import BindingType
 from textual.events import Resize
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
@@ -60,6 +60,9 @@ class Reader(ScrollView, can_focus=True):
         self._width = 0
         self._rows = array("l")
         """Three numbers for each row of the screen: its line, and where it begins and ends in it."""
+        self._base = Style.null()
+        self._styles: dict[tuple[str, Style], Style] = {}
+        """Made once: Textual forgets those of its own whenever all rows are drawn again."""
 
     def show(self, lines: Sequence[Line], *, keep: bool = False) -> None:
         """Show other lines, from their beginning or, to ``keep`` the place, from where the old ones stood."""
@@ -89,10 +92,20 @@ class Reader(ScrollView, can_focus=True):
         self._rows = rows
         self.virtual_size = Size(0, len(rows) // 3)
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Rows; the style that they share is found once for all of them, for that takes longer than a row."""
+        self._base = self.rich_style
+        return super().render_lines(crop)
+
+    def notify_style_update(self) -> None:
+        """Another theme, or another state."""
+        self._styles.clear()
+        super().notify_style_update()
+
     def render_line(self, y: int) -> Strip:
         """A row."""
         row = 3 * (self.scroll_offset.y + y)
-        base = self.rich_style
+        base = self._base
         if row >= len(self._rows):
             return Strip.blank(self.size.width, base)
         number, start, end = self._rows[row : row + 3]
@@ -124,6 +137,11 @@ class Reader(ScrollView, can_focus=True):
     def _style(self, name: str, base: Style) -> Style:
         if not name:
             return base
+        if (name, base) not in self._styles:
+            self._styles[name, base] = self._made(name, base)
+        return self._styles[name, base]
+
+    def _made(self, name: str, base: Style) -> Style:
         # What is set comes from the partial style, which ignores opacity; how it looks, from the whole one.
         whole = self.get_component_rich_style(f"reader--{name}")
         own = self.get_component_rich_style(f"reader--{name}", partial=True)
