@@ -118,7 +118,7 @@ PAGES: Mapping[str, tuple[Action, ...]] = MappingProxyType(
             Action("start", "S", "start", "Start the run, or resume it", shown=True),
             Action("edit", "e", "edit", "Open the manifest in $EDITOR", shown=True),
             Action("filter", "slash", "filter", "Show only some manifests", shown=True),
-            Action("expand", "x", "plan", "Count requests, tokens and cache hits"),
+            Action("expand", "x", "plan", "Count requests, tokens and cache hits", shown=True),
         ),
         "log": (
             Action("filter", "slash", "filter", "Show only some lines", shown=True),
