@@ -188,6 +188,10 @@ class ComparePage(Page):
             return self._opened is None and self._sides is not None
         return self._sides is not None if action == "flip" else True
 
+    def offers(self, action: str) -> bool:
+        """Enter opens a task; below a task there is nothing to open."""
+        return action != "choose" or self._opened is None
+
     def action_choose_runs(self) -> None:
         """Choose both sides from all runs; they are read beside the loop."""
         runs_dir, current = self.lmrun.runs_dir, self.lmrun.run_directory

@@ -147,6 +147,7 @@ class ManifestsPage(Page):
         """Show the text now, and check it when the cursor has rested."""
         self.workers.cancel_group(self, "check")
         self._counting, self._checked = False, None
+        self.refresh_bindings()
         self._show_source()
         if self._rest:
             self._rest.stop()
@@ -176,12 +177,20 @@ class ManifestsPage(Page):
         if wrong := sorted(checked.wrong_lines(path)):
             self._source.move_to(wrong[0] - 1)
         self._check_pane.show(checked)
+        self.refresh_bindings()
 
     @work(group="check", exclusive=True)
     async def _plan(self, path: Path, before: Checked) -> None:
         answer = await ask(["plan", str(path), *self.lmrun.options.reading()])
         self._counting = False
         self._check_pane.show(from_plan(*answer, before.warnings))
+
+    def offers(self, action: str) -> bool:
+        """What can be done with the manifest under the cursor."""
+        sound = not (self._checked and self._checked.problems)
+        if action == "edit":
+            return self._here is not None and self._here.own
+        return action not in ("start", "expand") or (self._here is not None and sound)
 
     # -- actions -------------------------------------------------------------------------------------------------------
 
