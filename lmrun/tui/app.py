@@ -168,7 +168,7 @@ class LmrunApp(App[None]):
 
     def _show(self) -> None:
         screen = self.screen if self.screen_stack else None
-        if isinstance(screen, Page) and screen.is_mounted:
+        if self.is_running and isinstance(screen, Page) and screen.is_mounted:
             screen.show(self.view)
 
     # -- its engine ----------------------------------------------------------------------------------------------------
