@@ -29,6 +29,8 @@ class Column:
     right: bool = False
     least: int = 0
     """The column is left out where the table is narrower than this."""
+    middle: bool = False
+    """What is too long is cut in its middle: names that begin alike differ at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +191,8 @@ class VirtualTable(ScrollView, can_focus=True):
             if cell.style:
                 own = self.get_component_rich_style(f"virtual--{cell.style}")  # a partial one would ignore opacity
                 style = base + Style(color=None if plain else own.color, bold=own.bold)
-            segments.append(Segment(fit(cell.text, width, right=self._columns[place].right), style))
+            column = self._columns[place]
+            segments.append(Segment(fit(cell.text, width, right=column.right, middle=column.middle), style))
             segments.append(Segment(" ", base))
         return Strip(segments).adjust_cell_length(self.size.width, base)
 
