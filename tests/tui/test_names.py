@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
@@ -15,8 +17,14 @@ from lmrun.tui.widgets.now_line import said
 from tests.tui.conftest import World, app_for, drive, screen_text, wait_until
 
 
-def job(**more: str) -> JobLine:
-    given = {"model": "tiny", "label": "arc@num_fewshot=5", "state": "done", "metric": "exact_match", **more}
+def job(**more: Any) -> JobLine:
+    given: dict[str, Any] = {
+        "model": "tiny",
+        "label": "arc@num_fewshot=5",
+        "state": "done",
+        "metric": "exact_match",
+        **more,
+    }
     return JobLine(id=1, docs=1, requests=1, done=1, cache_hits=0, errors=0, **given)
 
 
