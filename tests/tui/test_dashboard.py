@@ -453,3 +453,14 @@ def test_names_of_others_cannot_draw_on_the_terminal(shown: Shown) -> None:
             assert len(seen.splitlines()) == size[1]
 
     drive(app_for(shown.run), steps)
+
+
+def test_without_a_run_there_is_nothing_to_plot(tmp_path: Path) -> None:
+    app = app_for(None, runs_dir=tmp_path)
+
+    async def look(pilot: Pilot[None]) -> None:
+        await pilot.press("v")
+        await wait_until(pilot, lambda: "there is no run yet" in screen_text(app))
+        assert not isinstance(app.screen, PlotsScreen)
+
+    drive(app, look)

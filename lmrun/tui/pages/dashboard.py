@@ -138,6 +138,8 @@ class DashboardPage(Page):
 
         if run := self.lmrun.run_directory:
             self.app.push_screen(ErrorsScreen(run), self._after_errors)
+        else:
+            self.lmrun.say("there is no run yet", severity="warning")
 
     def _after_errors(self, again: bool | None) -> None:
         if again:
@@ -149,6 +151,8 @@ class DashboardPage(Page):
 
         if run := self.lmrun.run_directory:
             self.app.push_screen(PlotsScreen(run))
+        else:
+            self.lmrun.say("there is no run yet", severity="warning")
 
     # -- commands ------------------------------------------------------------------------------------------------------
 
