@@ -393,6 +393,7 @@ def test_errors_by_kind(with_errors: RunDirectory) -> None:
         assert isinstance(pilot.app.screen, ErrorsScreen)
         await wait_until(pilot, has(pilot, "2 samples  scripted  colours, speech"))
         assert "the text holds 'colour 3'" in text(pilot)
+        assert "E asks again" in text(pilot)
         await pilot.press("j", "k", "escape")
         assert not isinstance(pilot.app.screen, ErrorsScreen)
 
@@ -403,6 +404,7 @@ def test_a_run_without_errors_says_so(shown: Shown) -> None:
     async def steps(pilot: Pilot[None]) -> None:
         await pilot.press("e")
         await wait_until(pilot, has(pilot, "✓ no errors"))
+        assert "E asks again" not in text(pilot)
 
     drive(app_for(shown.run), steps)
 
