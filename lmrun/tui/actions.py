@@ -43,10 +43,10 @@ RUN = (
     Action("pause", "p", "pause", "Pause the run, or let it go on", shown=True),
     Action("faster", "plus,equals_sign", "more", "Let more requests be in flight at once"),
     Action("slower", "underscore", "fewer", "Let fewer requests be in flight at once"),
-    Action("retry_errors", "E", "retry errors", "Ask again what failed, once the rest is done"),
+    Action("retry_errors", "E", "retry errors", "Ask again what failed, once the rest is done", shown=True),
     Action("skip_job", "X", "skip job", "Leave out what is left of this job"),
     Action("stop", "S", "stop", "Stop the run; it can be resumed"),
-    Action("resume", "R", "resume", "Start an engine that goes on with this run"),
+    Action("resume", "R", "resume", "Start an engine that goes on with this run", shown=True),
 )
 """Commands to the engine. They work on the dashboard."""
 
@@ -57,7 +57,7 @@ TABLE = (
     Action("page_up", "ctrl+u,pageup", "page up", "A page up"),
     Action("first", "g,home", "first", "First row"),
     Action("last", "G,end", "last", "Last row"),
-    Action("choose", "enter", "open", "Open this row"),
+    Action("choose", "enter", "open", "Open this row", shown=True),
 )
 """Of every table."""
 
@@ -118,7 +118,7 @@ PAGES: Mapping[str, tuple[Action, ...]] = MappingProxyType(
             Action("start", "S", "start", "Start the run, or resume it", shown=True),
             Action("edit", "e", "edit", "Open the manifest in $EDITOR", shown=True),
             Action("filter", "slash", "filter", "Show only some manifests", shown=True),
-            Action("expand", "x", "plan", "Count requests, tokens and cache hits"),
+            Action("expand", "x", "plan", "Count requests, tokens and cache hits", shown=True),
         ),
         "log": (
             Action("filter", "slash", "filter", "Show only some lines", shown=True),

@@ -111,6 +111,8 @@ class LmrunApp(App[None]):
             self.call_later(self.samples, self._first_query)
         if not os.environ.get("TEXTUAL_ANIMATIONS"):
             self.animation_level = "none"
+        if self._config.tui.theme not in self.available_themes:
+            self.say(f"there is no theme {self._config.tui.theme!r}; f2 shows which there are", severity="warning")
         self.set_keymap(self._config.keys)
         self.open_run(self.run_directory)
         self.set_interval(TICK, self._tick)
@@ -173,7 +175,7 @@ class LmrunApp(App[None]):
 
     def _show(self) -> None:
         screen = self.screen if self.screen_stack else None
-        if isinstance(screen, Page) and screen.is_mounted:
+        if self.is_running and isinstance(screen, Page) and screen.is_mounted:
             screen.show(self.view)
 
     # -- its engine ----------------------------------------------------------------------------------------------------

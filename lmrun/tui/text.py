@@ -7,6 +7,8 @@ from rich.text import Text
 
 from lmrun.display.format import safe
 
+_SHORTEST = 6
+"""Cells below which a text is not cut in its middle."""
 LONGEST = 200_000
 """Characters of one text that are shown; the rest is counted."""
 
@@ -25,11 +27,15 @@ def one_line(text: str, limit: int = 300) -> str:
     return safe(text[:limit]).replace("\n", "⏎").replace("\t", " ")
 
 
-def fit(text: str, width: int, *, right: bool = False) -> str:
-    """A safe one-line text in exactly so many cells, cut with ``…``."""
+def fit(text: str, width: int, *, right: bool = False, middle: bool = False) -> str:
+    """A safe one-line text in exactly so many cells, cut with ``…``: at its end, or in its middle."""
     if width <= 0:
         return ""
     size = cell_len(text)
+    if size > width and middle and width > _SHORTEST:
+        head = width // 2
+        tail = set_cell_size(text[::-1], width - 1 - head)[::-1]
+        return f"{set_cell_size(text, head)}…{tail}"
     if size > width:
         return set_cell_size(text, width - 1) + "…"
     return " " * (width - size) + text if right else text + " " * (width - size)

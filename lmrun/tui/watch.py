@@ -82,6 +82,8 @@ class RunWatch:
         view = self._attached(snapshot, stored) if snapshot else self._alone(stored)
         self._answered |= view.attached
         self._history.add(self._clock(), view.models if snapshot else ())
+        if view.state == "paused":
+            view = _resting(view)
         self._last = replace(
             _summed(view), history=self._history.values() if snapshot else {}, problem=self._store.problem
         )
@@ -162,6 +164,18 @@ class RunWatch:
 def _halted(lines: Sequence[_Line]) -> Sequence[_Line]:
     """Nobody works on them."""
     return [replace(line, state="waiting") if line.state in ("answering", "scoring") else line for line in lines]
+
+
+def _resting(view: RunView) -> RunView:
+    """While a run is paused, speeds are those of before, and nobody knows when it ends."""
+    models = [
+        replace(model, state="paused", tokens_per_second=None, requests_per_second=None)
+        if model.state == "answering"
+        else model
+        for model in view.models
+    ]
+    jobs = [replace(job, tokens_per_second=None, eta=None) for job in view.jobs]
+    return replace(view, rate=None, eta=None, models=models, jobs=jobs)
 
 
 def _live_state(snapshot: Snapshot, facts: Mapping[str, Any]) -> RunState:

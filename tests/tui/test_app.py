@@ -10,6 +10,7 @@ from textual.pilot import Pilot
 from lmrun.store.reader import RunReader
 from lmrun.store.runs import RunDirectory, all_runs
 from lmrun.tui.app import LmrunApp
+from lmrun.tui.config import Config, Look
 from lmrun.tui.dialogs import Leave, Notice
 from lmrun.tui.engine import Options
 from lmrun.tui.pages.base import Page
@@ -246,3 +247,12 @@ def test_options_are_handed_on_as_they_were_given(tmp_path: Path) -> None:
     assert given.reading() == reading
     assert given.running() == [*reading, "--runs-dir", folder, "--fresh"]
     assert Options().running() == []
+
+
+def test_a_theme_that_there_is_not_is_told(finished: RunDirectory) -> None:
+    app = LmrunApp(finished, runs_dir=finished.path.parent, config=Config(Look("solarised-light")))
+
+    async def steps(pilot: Pilot[None]) -> None:
+        await wait_until(pilot, lambda: "there is no theme 'solarised-light'" in screen_text(app))
+
+    drive(app, steps)

@@ -393,6 +393,7 @@ def test_errors_by_kind(with_errors: RunDirectory) -> None:
         assert isinstance(pilot.app.screen, ErrorsScreen)
         await wait_until(pilot, has(pilot, "2 samples  scripted  colours, speech"))
         assert "the text holds 'colour 3'" in text(pilot)
+        assert "E asks again" in text(pilot)
         await pilot.press("j", "k", "escape")
         assert not isinstance(pilot.app.screen, ErrorsScreen)
 
@@ -403,6 +404,7 @@ def test_a_run_without_errors_says_so(shown: Shown) -> None:
     async def steps(pilot: Pilot[None]) -> None:
         await pilot.press("e")
         await wait_until(pilot, has(pilot, "✓ no errors"))
+        assert "E asks again" not in text(pilot)
 
     drive(app_for(shown.run), steps)
 
@@ -453,3 +455,14 @@ def test_names_of_others_cannot_draw_on_the_terminal(shown: Shown) -> None:
             assert len(seen.splitlines()) == size[1]
 
     drive(app_for(shown.run), steps)
+
+
+def test_without_a_run_there_is_nothing_to_plot(tmp_path: Path) -> None:
+    app = app_for(None, runs_dir=tmp_path)
+
+    async def look(pilot: Pilot[None]) -> None:
+        await pilot.press("v")
+        await wait_until(pilot, lambda: "there is no run yet" in screen_text(app))
+        assert not isinstance(app.screen, PlotsScreen)
+
+    drive(app, look)

@@ -87,7 +87,10 @@ def test_what_is_no_filter_is_said_and_the_last_one_holds() -> None:
         assert "a: what?" in str(bar.query_one("#words", Static).render())
         await pilot.press("enter")
         await pilot.pause()
-        assert bar.text == "a" and bar.query_one(Input).value == "a" and app.seen == ["a"]
+        assert isinstance(app.focused, Input), "what is wrong can be put right"
+        assert bar.text == "a" and bar.query_one(Input).value == "a:" and app.seen == ["a"]
+        await pilot.press("b", "enter")
+        assert isinstance(app.focused, OptionList) and app.seen == ["a", "a:b"]
 
     drive(steps)
 

@@ -237,6 +237,21 @@ def test_the_list_can_be_filtered(world: World, answers: Answers) -> None:
     drive(app, steps)
 
 
+def test_the_filter_knows_where_manifests_are(world: World, finished: RunDirectory, answers: Answers) -> None:
+    app = LmrunApp(None, runs_dir=world.folder / "runs", page="manifests")
+
+    async def steps(pilot: Pilot[None]) -> None:
+        table = app.screen.query_one("#list", VirtualTable)
+        await wait_until(pilot, lambda: table.count == 4)
+        for where, count in (("bundled", 2), ("run", 1), ("here", 1)):
+            await pilot.press("slash", "ctrl+u", *f"where:{where}", "enter")
+            await wait_until(pilot, lambda count=count: table.count == count, where)  # type: ignore[misc]
+            assert f"/ where:{where}" in screen_text(app)
+        assert "x plan" in screen_text(app)
+
+    drive(app, steps)
+
+
 def test_enter_goes_into_the_text_and_back(world: World, answers: Answers) -> None:
     app = opened(world)
 

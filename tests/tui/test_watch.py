@@ -252,6 +252,17 @@ def test_silence_is_told_unless_the_run_is_paused(finished: RunDirectory) -> Non
         assert watch.look().stalled == ""
 
 
+def test_a_paused_run_has_no_speed_and_no_end(finished: RunDirectory) -> None:
+    job = JobProgress(
+        "stub", "colours", docs=10, requests=40, done=4, state="answering", tokens_per_second=9.0, eta=5.0
+    )
+    with watching(finished, Scripted(snapshot(job, paused=True))) as watch:
+        view = watch.look()
+    assert view.rate is None and view.eta is None
+    assert (view.models[0].state, view.models[0].tokens_per_second) == ("paused", None)
+    assert [(line.done, line.tokens_per_second, line.eta) for line in view.jobs] == [(4, None, None)]
+
+
 def test_history_keeps_one_value_a_second_and_not_all() -> None:
     history = History()
     models = [ModelProgress("fast", "b", "m", requests_per_second=2.0)]

@@ -45,7 +45,11 @@ class Page(Screen[None]):
         """Header, body, footer."""
         yield Header(self.page)
         yield from self.body()
-        yield Keys()
+        yield Keys(self.offers)
+
+    def offers(self, action: str) -> bool:
+        """Whether an action can do something as things are; the footer has no key for one that cannot."""
+        return True
 
     def body(self) -> ComposeResult:
         """What is between them."""

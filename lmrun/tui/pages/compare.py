@@ -27,6 +27,7 @@ from lmrun.tui.widgets.compare.pairs import PairList
 from lmrun.tui.widgets.compare.tasks import TaskList
 from lmrun.tui.widgets.filter_bar import FilterBar
 from lmrun.tui.widgets.virtual import VirtualTable
+from lmrun.tui.words import job_name
 
 _QUADRANTS: Mapping[Quadrant, str] = MappingProxyType(
     {"all": "all", "both": "both right", "a": "only A right", "b": "only B right", "none": "none right"}
@@ -135,7 +136,7 @@ class ComparePage(Page):
             return
         where = ["", ""]
         if self._opened:
-            where = [one_line(self._opened.label), f"{_QUADRANTS[self._quadrant]}{words}"]
+            where = [one_line(job_name(self._opened.label)), f"{_QUADRANTS[self._quadrant]}{words}"]
         width = max(len(side.model) for side in self._sides)
         lines = []
         for letter, side, note in zip("AB", self._sides, where, strict=True):
@@ -187,6 +188,10 @@ class ComparePage(Page):
         if action in ("open", "filter"):
             return self._opened is None and self._sides is not None
         return self._sides is not None if action == "flip" else True
+
+    def offers(self, action: str) -> bool:
+        """Enter opens a task; below a task there is nothing to open."""
+        return action != "choose" or self._opened is None
 
     def action_choose_runs(self) -> None:
         """Choose both sides from all runs; they are read beside the loop."""

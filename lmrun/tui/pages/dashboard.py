@@ -62,6 +62,20 @@ class DashboardPage(Page):
         for strip in self.query(Strip):
             strip.show(self._view)
 
+    def offers(self, action: str) -> bool:
+        """The engine's keys while one works, those that start one when there is something left to do."""
+        view = self._view
+        match action:
+            case "pause":
+                return view is not None and view.state in LIVE
+            case "resume":
+                return view is not None and view.state in ("interrupted", "dead")
+            case "retry_errors":
+                return view is not None and view.state == "incomplete"
+            case "samples" | "errors" | "plots":
+                return view is not None
+        return True
+
     @property
     def jobs(self) -> JobTable:
         """The table."""
@@ -71,7 +85,9 @@ class DashboardPage(Page):
         """Bring everything up to date."""
         if view is None or self._view is None or view.id != self._view.id:
             self.jobs.follow()
-        self._view = view
+        before, self._view = self._view, view
+        if (before and before.state) != (view and view.state):
+            self.refresh_bindings()
         self.query_one(ModelsStrip).show(view)
         self.query_one(TotalsStrip).show(view)
         devices = self.query_one(DevicesStrip)
@@ -122,6 +138,8 @@ class DashboardPage(Page):
 
         if run := self.lmrun.run_directory:
             self.app.push_screen(ErrorsScreen(run), self._after_errors)
+        else:
+            self.lmrun.say("there is no run yet", severity="warning")
 
     def _after_errors(self, again: bool | None) -> None:
         if again:
@@ -133,6 +151,8 @@ class DashboardPage(Page):
 
         if run := self.lmrun.run_directory:
             self.app.push_screen(PlotsScreen(run))
+        else:
+            self.lmrun.say("there is no run yet", severity="warning")
 
     # -- commands ------------------------------------------------------------------------------------------------------
 

@@ -47,7 +47,7 @@ class ErrorsScreen(ModalScreen[bool]):
         """One text, which scrolls."""
         with VerticalScroll() as box:
             box.border_title = "errors by kind"
-            box.border_subtitle = "E asks again · esc closes"
+            box.border_subtitle = "esc closes"
             yield Static("reading …", markup=False)
 
     def on_mount(self) -> None:
@@ -64,7 +64,10 @@ class ErrorsScreen(ModalScreen[bool]):
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         """Show what was read."""
         if event.state is WorkerState.SUCCESS:
-            self.query_one(Static).update(told(event.worker.result or []))
+            kinds = event.worker.result or []
+            self.query_one(Static).update(told(kinds))
+            if kinds:
+                self.query_one(VerticalScroll).border_subtitle = "E asks again · esc closes"
         elif event.state is WorkerState.ERROR:
             error = event.worker.error
             words = error.message if isinstance(error, LmrunError) else str(error)

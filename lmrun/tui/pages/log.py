@@ -218,9 +218,10 @@ class LogPage(Page):
 
     def _summarise(self) -> None:
         log = self._log
-        count = (
-            f"{len(self._kinds)} kinds of errors" if self._grouped else f"{len(self._lines):,} of {log.total:,} lines"
-        )
+        if self._grouped:
+            count = f"{len(self._kinds)} kind{'s' if len(self._kinds) != 1 else ''} of errors"
+        else:
+            count = f"{len(self._lines):,} of {log.total:,} lines"
         parts = [_LEAST[self._wanted.level], count]
         if self._wanted.kind:
             parts.append(f"only {one_line(' '.join(filter(None, self._wanted.kind)), 60)} (esc: all)")
@@ -261,6 +262,10 @@ class LogPage(Page):
         """Only the lines that fit."""
         self._wanted = replace(self._wanted, text=event.text)
         self._read()
+
+    def offers(self, action: str) -> bool:
+        """Enter shows the lines of a kind of errors; a line has nothing to open."""
+        return action != "choose" or self._grouped
 
     def action_filter(self) -> None:
         """Type a filter."""
@@ -304,6 +309,7 @@ class LogPage(Page):
 
     def _group(self, *, on: bool) -> None:
         self._grouped = on
+        self.refresh_bindings()
         self._table.renew(len(self._kinds) if on else len(self._lines), columns=_KINDS if on else _LINES)
         self._table.move_to(0 if on else len(self._lines) - 1)
         self._summarise()

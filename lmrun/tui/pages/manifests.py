@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from rich.text import Text
 from textual import work
@@ -14,7 +15,7 @@ from textual.timer import Timer
 
 from lmrun.tui.ask import ask
 from lmrun.tui.editor import edit
-from lmrun.tui.filters import parse_filter
+from lmrun.tui.filters import Keys, parse_filter
 from lmrun.tui.manifests import Checked, Found, find_manifests, from_plan, from_validate, near, read_lines
 from lmrun.tui.pages.base import Page
 from lmrun.tui.state import RunView
@@ -28,6 +29,8 @@ REST = 0.3
 LOOK = 1.0
 """Seconds between two looks at whether the file has changed."""
 LIST = (Column("manifest", 0), Column("where", 10, least=26))
+KEYS: Keys = MappingProxyType({"name": (), "where": (), "path": ()})
+"""What a filter can ask of a manifest."""
 SOURCE = (Column("line", 4, right=True), Column("", 1), Column("text", 0))
 
 
@@ -66,7 +69,7 @@ class ManifestsPage(Page):
             with Vertical(id="detail"):
                 yield VirtualTable(SOURCE, lambda _start, _stop: (), id="source")
                 yield CheckPane()
-        yield FilterBar(parse_filter, "words, where:bundled, where:run …")
+        yield FilterBar(lambda text: parse_filter(text, KEYS), "words, where:bundled, where:run …")
 
     def on_mount(self) -> None:
         """Start looking at files."""
@@ -103,8 +106,8 @@ class ManifestsPage(Page):
             self._list.focus()
 
     def _apply_filter(self) -> None:
-        wanted = parse_filter(self.query_one(FilterBar).text)
-        self._found = [m for m in self._all if wanted.matches({"name": m.name, "where": m.where, "path": str(m.path)})]
+        wanted = parse_filter(self.query_one(FilterBar).text, KEYS)
+        self._found = [found for found in self._all if wanted.matches(_fields(found))]
         self._list.renew(len(self._found))
         here = self._here
         paths = [found.path for found in self._found]
@@ -144,6 +147,7 @@ class ManifestsPage(Page):
         """Show the text now, and check it when the cursor has rested."""
         self.workers.cancel_group(self, "check")
         self._counting, self._checked = False, None
+        self.refresh_bindings()
         self._show_source()
         if self._rest:
             self._rest.stop()
@@ -173,12 +177,20 @@ class ManifestsPage(Page):
         if wrong := sorted(checked.wrong_lines(path)):
             self._source.move_to(wrong[0] - 1)
         self._check_pane.show(checked)
+        self.refresh_bindings()
 
     @work(group="check", exclusive=True)
     async def _plan(self, path: Path, before: Checked) -> None:
         answer = await ask(["plan", str(path), *self.lmrun.options.reading()])
         self._counting = False
         self._check_pane.show(from_plan(*answer, before.warnings))
+
+    def offers(self, action: str) -> bool:
+        """What can be done with the manifest under the cursor."""
+        sound = not (self._checked and self._checked.problems)
+        if action == "edit":
+            return self._here is not None and self._here.own
+        return action not in ("start", "expand") or (self._here is not None and sound)
 
     # -- actions -------------------------------------------------------------------------------------------------------
 
@@ -223,6 +235,12 @@ class ManifestsPage(Page):
             self._counting = True
             self._check_pane.wait("counting; x cancels")
             self._plan(self._here.path, checked)
+
+
+def _fields(found: Found) -> dict[str, str]:
+    """What a filter sees of a manifest; of which run one is, its path says."""
+    where = "run" if found.where.startswith("run ") else found.where
+    return {"name": found.name, "where": where, "path": str(found.path)}
 
 
 def _stamp(path: Path) -> int:

@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import Screen
-from textual.widgets import ContentSwitcher, Footer, Static
+from textual.widgets import ContentSwitcher, Static
 from textual.worker import Worker, WorkerState
 
 from lmrun.errors import LmrunError
@@ -19,6 +19,7 @@ from lmrun.store.gauges import Point
 from lmrun.store.reader import RunReader
 from lmrun.store.runs import RunDirectory
 from lmrun.tui.text import one_line
+from lmrun.tui.widgets.keys import Keys
 from lmrun.tui.widgets.score_plot import ScorePlot
 from lmrun.tui.widgets.time_plot import TimePlot
 from lmrun.tui.words import memory, speed
@@ -78,7 +79,7 @@ class PlotsScreen(Screen[None]):
                 yield Static("nothing was measured yet", classes="nothing", markup=False)
                 yield TimePlot("memory", memory, id="bytes")
                 yield TimePlot("load", percent, id="load")
-        yield Footer(compact=True, show_command_palette=False)
+        yield Keys(lambda action: action != "help")  # which is of pages
 
     def on_mount(self) -> None:
         """Read now and again."""

@@ -129,6 +129,7 @@ class RunsPage(Page):
         self.set_class(not self._lines, "-empty")
         self.query_one("#none", Static).update(f"No runs in {one_line(str(self.lmrun.runs_dir))} yet. 5 starts one.")
         self.table.show(found, self._marks, self._order)
+        self.refresh_bindings()
         self.query_one(FilterBar).say(f"{len(found)} of {len(self._lines)} runs" if self._filter else "")
         self._detail()
 
@@ -158,6 +159,7 @@ class RunsPage(Page):
     def on_virtual_table_moved(self, event: VirtualTable.Moved) -> None:
         """Another run."""
         self.query_one("#detail").scroll_home(animate=False)
+        self.refresh_bindings()
         self._detail()
 
     # -- what is listed ------------------------------------------------------------------------------------------------
@@ -219,26 +221,39 @@ class RunsPage(Page):
         path = line.run.path
         self._marks = [m for m in self._marks if m != path] if path in self._marks else [*self._marks, path][-2:]
         self.table.show(listed(self._lines, self._filter, self._order), self._marks, self._order)
+        self.refresh_bindings()
         self.table.action_cursor_down()
 
     def action_compare(self) -> None:
         """The marked runs; or the marked one, or else the open one, with that under the cursor."""
-        wanted = list(self._marks)
-        if len(wanted) < 2:
-            if not (line := self._readable()):
-                return
-            opened = self.lmrun.run_directory
-            wanted += [opened.path] if opened and not wanted else []
-            wanted += [line.run.path]
-        by_path = {line.run.path.resolve(): line for line in self._lines}
-        lines = [by_path[path.resolve()] for path in dict.fromkeys(wanted) if path.resolve() in by_path]
-        sides = _sides(lines)
+        if len(self._marks) < 2 and not self._readable():
+            return
+        sides = self._pair()
         if sides is None:
             self._say("mark two runs with space, or put the cursor on another run than the open one")
             return
         page = self.lmrun.go("compare")
         assert isinstance(page, ComparePage)
         page.compare(*sides)
+
+    def _pair(self) -> tuple[Side, Side] | None:
+        """What a comparison would be of."""
+        wanted, line = list(self._marks), self.table.line
+        if len(wanted) < 2 and line:
+            opened = self.lmrun.run_directory
+            wanted += [opened.path] if opened and not wanted else []
+            wanted += [line.run.path]
+        by_path = {line.run.path.resolve(): line for line in self._lines}
+        return _sides([by_path[path.resolve()] for path in dict.fromkeys(wanted) if path.resolve() in by_path])
+
+    def offers(self, action: str) -> bool:
+        """What can be done with the run under the cursor."""
+        line = self.table.line
+        if action in ("choose", "mark", "resume") and (line is None or line.summary is None):
+            return False
+        if action == "resume":
+            return line is not None and not line.live and line.state != "complete"
+        return action != "compare" or self._pair() is not None
 
     def action_resume(self) -> None:
         """Go on with a run that is neither complete nor at work."""

@@ -28,6 +28,7 @@ from lmrun.tui.widgets.sample.listing import SampleList
 from lmrun.tui.widgets.sample.pane import SamplePane
 from lmrun.tui.widgets.sample.reader import Reader
 from lmrun.tui.widgets.virtual import VirtualTable
+from lmrun.tui.words import job_name
 
 if TYPE_CHECKING:
     from lmrun.tui.widgets.sample.note import Written
@@ -224,7 +225,7 @@ class SamplesPage(Page):
         if run is None or detail is None:
             return
         row = detail.row
-        title = f"{one_line(row.label, 40)} · doc {row.doc_id}"
+        title = f"{one_line(job_name(row.label), 40)} · doc {row.doc_id}"
         self.app.push_screen(NoteScreen(title, detail.note), partial(self._keep, run, detail))
 
     def _keep(self, run: RunDirectory, detail: SampleDetail, written: Written | None) -> None:

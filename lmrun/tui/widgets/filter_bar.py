@@ -21,8 +21,8 @@ from lmrun.tui.text import one_line
 class FilterBar(Horizontal):
     """Stands last in the body of a page, and takes no room until it is opened.
 
-    What is typed applies at once. Enter goes back to where the user was and keeps the filter in view; escape clears
-    it, and closes an empty line.
+    What is typed applies at once. Enter goes back to where the user was and keeps the filter in view, unless it cannot
+    be understood; escape clears it, and closes an empty line.
     """
 
     DEFAULT_CSS = """
@@ -125,9 +125,9 @@ class FilterBar(Horizontal):
         self.action_apply()
 
     def action_apply(self) -> None:
-        """Back to the list, with what holds."""
-        self.set(self._text)
-        self._leave()
+        """Back to the list, unless something is wrong: it would look as if another filter had been typed."""
+        if not self.has_class("-wrong"):
+            self._leave()
 
     def action_clear(self) -> None:
         """Clear, then close."""

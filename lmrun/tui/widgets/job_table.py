@@ -39,12 +39,12 @@ def columns(jobs: Sequence[JobLine], order: str, width: int) -> tuple[Column, ..
     model = min(24 if width >= 120 else 18 if width >= WIDE else 10, max((len(job.model) for job in jobs), default=0))
     return (
         Column("", 1),
-        Column(titles["task"], 0),
+        Column(titles["task"], 0, middle=True),
         Column(titles["model"], max(7, model), least=60 if several else NEVER),
         Column(titles["progress"], BAR, least=76),
         Column("", 4),
         Column("requests", 13, right=True, least=90),
-        Column("metric", 12, least=140),
+        Column("metric", min(16, max(6, *(len(job.metric) for job in jobs), 0)), least=WIDE + 14 * several),
         Column(titles["score"], 20, least=50),
         Column(titles["tok/s"], 7, right=True, least=WIDE if live else NEVER),
         Column("hits", 6, right=True, least=124),

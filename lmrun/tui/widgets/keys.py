@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from rich.cells import cell_len
@@ -22,6 +23,11 @@ class Keys(Widget):
     Keys .keys--key { color: $footer-key-foreground; text-style: bold; }
     """
 
+    def __init__(self, offers: Callable[[str], bool] = lambda _action: True) -> None:
+        """``offers`` says of an action whether it can do something as things are: its key is shown only then."""
+        super().__init__()
+        self._offers = offers
+
     def on_mount(self) -> None:
         """Keys change with the page and with what has the focus."""
         self.screen.bindings_updated_signal.subscribe(self, self._changed)
@@ -33,7 +39,7 @@ class Keys(Widget):
         """Key, its sign, what it does: as many as there is room for, the last ones being those of the app."""
         seen: dict[str, ActiveBinding] = {}
         for active in self.screen.active_bindings.values():
-            if active.binding.show and active.enabled:
+            if active.binding.show and active.enabled and self._offers(active.binding.action):
                 seen.setdefault(active.binding.action, active)
         own = [active for active in seen.values() if active.node is not self.app]
         everywhere = [active for active in seen.values() if active.node is self.app]

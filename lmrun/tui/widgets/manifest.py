@@ -14,6 +14,7 @@ from lmrun.display.format import brief, dollars
 from lmrun.tui.manifests import Checked, Line, near
 from lmrun.tui.text import one_line, shown
 from lmrun.tui.widgets.virtual import Cell, Column, Fetch, Row, VirtualTable
+from lmrun.tui.words import job_name
 
 NEVER = 1_000_000
 """Columns of a terminal that is never so wide."""
@@ -30,7 +31,7 @@ _COUNTS = (
 def plan_columns(models: int) -> Sequence[Column]:
     """Those of the plan; that of the model only where there are several."""
     return (
-        Column("task", 0),
+        Column("task", 0, middle=True),
         Column("model", 14, least=34 if models > 1 else NEVER),
         Column("docs", 7, right=True),
         *(column for column, _ in _COUNTS),
@@ -136,7 +137,7 @@ def _plan_row(line: Line) -> Row:
 
 
 def _plan_cells(line: Line) -> Iterator[Cell]:
-    yield Cell(one_line(line.task))
+    yield Cell(one_line(job_name(line.task)))
     yield Cell(one_line(line.model), "dim")
     yield Cell(f"{line.docs:,}")
     counts = line.counts

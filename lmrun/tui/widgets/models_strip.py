@@ -23,6 +23,7 @@ MARKS = {
     "answering": ("▸", "bold $text-accent"),
     "loading": ("◌", "$text-accent"),
     "checking": ("◌", "$text-accent"),
+    "paused": ("‖", "$text-warning"),
     "done": ("✓", "$text-success"),
     "failed": ("✗", "bold $text-error"),
 }

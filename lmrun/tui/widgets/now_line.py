@@ -9,6 +9,7 @@ from textual.widget import Widget
 
 from lmrun.tui.state import LIVE, JobLine, RunView
 from lmrun.tui.text import one_line
+from lmrun.tui.words import job_name
 
 
 class NowLine(Widget):
@@ -45,10 +46,12 @@ def said(view: RunView | None, job: JobLine | None) -> tuple[str, str]:
         return "warn", "‖ paused: nothing is asked · p goes on"
     if view.stalled:
         return "warn", f"! {view.stalled}"
+    # What is left to do comes before what is doubtful about one job.
+    first = f"{_phase(view)} · " if view.state in ("interrupted", "incomplete") else ""
     if job and job.error and job.state == "failed":
-        return "warn", f"✗ {job.label}: {job.error}"
+        return "warn", f"{first}✗ {job_name(job.label)}: {job.error}"
     if job and job.remarks:
-        return "warn", f"! {job.label}: {job.remarks}"
+        return "warn", f"{first}! {job_name(job.label)}: {job.remarks}"
     return "", _phase(view)
 
 

@@ -29,6 +29,8 @@ class Column:
     right: bool = False
     least: int = 0
     """The column is left out where the table is narrower than this."""
+    middle: bool = False
+    """What is too long is cut in its middle: names that begin alike differ at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +201,8 @@ class VirtualTable(ScrollView, can_focus=True):
         for place, width in self._widths:
             cell = cells.get(place, Cell(""))
             style = self._style(cell.style, base, plain=plain) if cell.style else base
-            segments.append(Segment(fit(cell.text, width, right=self._columns[place].right), style))
+            column = self._columns[place]
+            segments.append(Segment(fit(cell.text, width, right=column.right, middle=column.middle), style))
             segments.append(Segment(" ", base))
         return Strip(segments).adjust_cell_length(self.size.width, base)
 

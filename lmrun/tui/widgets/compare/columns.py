@@ -15,6 +15,7 @@ from lmrun.scoring.score import HEADLINES
 from lmrun.store.pairs import MetricPair, TaskPair
 from lmrun.tui.text import one_line
 from lmrun.tui.widgets.virtual import Cell, Column
+from lmrun.tui.words import job_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class TaskColumn:
 def task_columns(tasks: Sequence[TaskPair]) -> list[TaskColumn]:
     """The columns of the table of these tasks."""
     return [
-        TaskColumn(Column("task", 0), _task),
+        TaskColumn(Column("task", 0, middle=True), _task),
         TaskColumn(Column("metric", 16, least=100), _metric),
         TaskColumn(Column("A", 7, right=True), lambda task: _score(task, "a")),
         TaskColumn(Column("B", 7, right=True), lambda task: _score(task, "b")),
@@ -108,7 +109,7 @@ def difference_words(metric: MetricPair) -> str:
 def _task(task: TaskPair) -> Cell:
     reason = why_not(task)
     mark = "≠ " if task.other_prompts else ""
-    return Cell(mark + one_line(task.label) + (f"  {reason}" if reason else ""))
+    return Cell(mark + one_line(job_name(task.label)) + (f"  {reason}" if reason else ""))
 
 
 def _metric(task: TaskPair) -> Cell:

@@ -16,6 +16,7 @@ from lmrun.store.pairs import PairReader, Side, TaskPair
 from lmrun.tui.text import one_line
 from lmrun.tui.widgets.compare.columns import headline, metric_words, remarks, task_columns, task_row
 from lmrun.tui.widgets.virtual import Row, VirtualTable
+from lmrun.tui.words import job_name
 
 _BAR = 48
 _FILLS = ("█", "▓", "▒", "░")
@@ -121,14 +122,14 @@ class TaskList(Vertical):
 
     def _draw_quadrants(self) -> None:
         panel, task = self.query_one("#quadrants", Static), self.current
-        panel.border_title = Content(one_line(task.label)) if task else ""
+        panel.border_title = Content(one_line(job_name(task.label))) if task else ""
         short = self.screen.has_class("-short")
         panel.update((short_words(task) if short else quadrant_words(task)) if task else "")
 
 
 def short_words(task: TaskPair) -> Content:
     """Task, metric and remarks in one line."""
-    return Content.assemble((f"{one_line(task.label)}  ", "$text-primary"), _title(task))
+    return Content.assemble((f"{one_line(job_name(task.label))}  ", "$text-primary"), _title(task))
 
 
 def _title(task: TaskPair) -> Content:

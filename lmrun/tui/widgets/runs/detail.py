@@ -13,6 +13,7 @@ from lmrun.store.reader import RunReader
 from lmrun.store.records import JobView, MetricRecord
 from lmrun.tui.run_list import RunLine
 from lmrun.tui.text import fit, one_line
+from lmrun.tui.words import job_name
 
 _MUTED = "$foreground-muted"
 _LABEL, _METRIC, _MODEL = 32, 12, 16
@@ -77,7 +78,7 @@ def _scores(reader: RunReader) -> Iterator[Content]:
     """Tasks × models, then what to mind."""
     jobs = {(job.label, job.model): job for job in reader.jobs()}
     labels, models = (list(dict.fromkeys(names)) for names in zip(*jobs, strict=True)) if jobs else ([], [])
-    width = min(_LABEL, max(map(len, labels), default=0))
+    width = min(_LABEL, max((len(job_name(label)) for label in labels), default=0))
     widths = [max(9, min(_MODEL, len(model))) for model in models]
     heads = "".join(f"  {fit(one_line(model), size, right=True)}" for model, size in zip(models, widths, strict=True))
     yield Content.styled(f"{fit('', width + _METRIC + 2)}{heads}", _MUTED)
@@ -92,9 +93,11 @@ def _scores(reader: RunReader) -> Iterator[Content]:
             for job, found, mind, size in zip(row, metrics, words, widths, strict=True)
         ]
         said = [f"{one_line(model)} {mind}" for model, mind in zip(models, words, strict=True) if mind]
-        remarks += [f"! {one_line(label)}: {'; '.join(said)}"] if said else []
+        remarks += [f"! {one_line(job_name(label))}: {'; '.join(said)}"] if said else []
         yield Content.assemble(
-            fit(one_line(label), width), (f"  {fit(one_line(name), _METRIC)}", _MUTED), "".join(cells)
+            fit(one_line(job_name(label)), width, middle=True),
+            (f"  {fit(one_line(name), _METRIC)}", _MUTED),
+            "".join(cells),
         )
     yield from (Content.styled(words, "$text-warning") for words in remarks)
 

@@ -17,7 +17,7 @@ _STYLES = {"✓": "good", "!": "warn", "■": "warn", "✗": "bad", "●": "stro
 def _columns(order: str) -> list[Column]:
     columns = [
         Column("", 1),
-        Column("", 1),
+        Column("▾" if order == "status" else "", 1),
         Column("started", 11),
         Column("name", 0),
         Column("models", 18, least=110),

@@ -22,6 +22,7 @@ from lmrun.store.reader import RunReader, SampleQuery
 from lmrun.store.runs import RunDirectory
 from lmrun.tui.text import one_line
 from lmrun.tui.widgets.virtual import Cell, Column, Row, VirtualTable
+from lmrun.tui.words import job_name
 
 _PACE = 0.1
 """Seconds until it is shown for the second time how far reading has come; then it takes twice as long each time."""
@@ -275,7 +276,7 @@ def _columns(width: int, models: int) -> list[Column]:
         Column("", 1),
         Column("doc", 6, right=True),
         Column("model", text, least=72 if models > 1 else 1 << 20),
-        Column("task", 0),
+        Column("task", 0, middle=True),
         Column("gold", text),
         Column("predicted", text),
         Column("margin", 7, right=True, least=60),
@@ -291,7 +292,7 @@ def _row(line: SampleLine) -> Row:
         Cell(mark, style),
         Cell(str(line.doc_id), "dim"),
         Cell(one_line(line.model, 60), "dim"),
-        Cell(one_line(line.label, 80)),
+        Cell(one_line(job_name(line.label), 80)),
         Cell(one_line(line.target, 60)),
         Cell("no match", "warn") if line.no_match else Cell(one_line(line.answer, 60), wrong),
         Cell("" if line.margin is None else f"{line.margin:+.2f}", "dim"),

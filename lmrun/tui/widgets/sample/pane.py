@@ -28,6 +28,7 @@ from lmrun.tui.widgets.sample.reader import Reader
 from lmrun.tui.widgets.sample.tabs import VIEWS, Tabs, View
 from lmrun.tui.widgets.sample.tokens import token_lines
 from lmrun.tui.widgets.sample.values import is_right
+from lmrun.tui.words import job_name
 
 
 class _Wanted(NamedTuple):
@@ -233,4 +234,4 @@ def _facts(run: RunDirectory, name: str) -> Mapping[str, object]:
 def _title(detail: SampleDetail) -> str:
     row = detail.row
     mark = "!" if row.status == "error" else is_right(row.correct)[0]
-    return f"{mark} doc {row.doc_id} · {one_line(row.label, 60)}"
+    return f"{mark} doc {row.doc_id} · {one_line(job_name(row.label), 60)}"
