@@ -33,7 +33,21 @@ SECONDS = 6.0 * PRESSES / 400
 """That a monkey has at most: on a slow machine it presses fewer keys."""
 KEYS = sorted(
     {key for table in (APP, TABLE, *PAGES.values()) for action in table for key in action.keys.split(",")}
-    | {"left", "right", "backspace", "delete", "space", "y", "n", "a", "w", "ctrl+c", "ctrl+q", "ctrl+a", "quotation_mark"}
+    | {
+        "left",
+        "right",
+        "backspace",
+        "delete",
+        "space",
+        "y",
+        "n",
+        "a",
+        "w",
+        "ctrl+c",
+        "ctrl+q",
+        "ctrl+a",
+        "quotation_mark",
+    }
     | {"enter", "escape", "tab", "shift+tab"}
 )
 SIZES = [(120, 40), (80, 24), (1, 1), (400, 100), (2, 50), (200, 2), (60, 12)]
@@ -83,7 +97,7 @@ async def _press(pilot: Pilot[None], seed: int, halfway: Callable[[], object]) -
             trail.append(dice.choice(KEYS))
             await pilot.press(trail[-1])
     except BaseException:
-        print(f"seed {seed}, the last keys: {trail[-60:]}")
+        sys.stderr.write(f"seed {seed}, the last keys: {trail[-60:]}\n")
         raise
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from array import array
 from collections.abc import Sequence
@@ -16,9 +15,8 @@ from textual.message import Message
 from textual.widgets import Static
 from textual.worker import get_current_worker
 
-from lmrun.errors import LmrunError
 from lmrun.store.browse import SampleLine
-from lmrun.store.reader import RunReader, SampleQuery
+from lmrun.store.reader import UNREADABLE, RunReader, SampleQuery
 from lmrun.store.runs import RunDirectory
 from lmrun.tui.text import one_line
 from lmrun.tui.widgets.virtual import Cell, Column, Row, VirtualTable
@@ -128,7 +126,7 @@ class SampleList(Vertical):
             try:
                 self._reader = RunReader(run)
                 self._models = len(self._reader.models())
-            except (sqlite3.Error, LmrunError) as error:
+            except UNREADABLE as error:
                 self._error = one_line(str(error))
                 return False
             self._lay_out()
@@ -151,7 +149,7 @@ class SampleList(Vertical):
                     if waiting and time.monotonic() - told > _PACE:
                         self.post_message(self.Read(turn, waiting, complete=False))
                         waiting, told = array("q"), time.monotonic()
-        except (sqlite3.Error, LmrunError) as problem:
+        except UNREADABLE as problem:
             error = one_line(str(problem))
         self.post_message(self.Read(turn, waiting, complete=True, error=error))
 
@@ -200,7 +198,7 @@ class SampleList(Vertical):
 
     def _count(self, run: RunDirectory, query: SampleQuery, turn: int) -> None:
         # Where the files cannot be read just now, the next look tells.
-        with suppress(sqlite3.Error, LmrunError), closing(RunReader(run)) as reader:
+        with suppress(*UNREADABLE), closing(RunReader(run)) as reader:
             self.post_message(self.Counted(turn, reader.count(query)))
 
     def on_sample_list_counted(self, event: Counted) -> None:
@@ -222,7 +220,7 @@ class SampleList(Vertical):
 
     def _find(self, run: RunDirectory, ids: array[int], row: int, step: int, turn: int) -> None:
         worker, at, size = get_current_worker(), 0, _FIRST
-        with suppress(sqlite3.Error, LmrunError), closing(RunReader(run)) as reader:
+        with suppress(*UNREADABLE), closing(RunReader(run)) as reader:
             while at < len(ids) and not worker.is_cancelled:
                 some = ids[at : at + size]
                 wrong = reader.wrong_among(some)
@@ -261,7 +259,7 @@ class SampleList(Vertical):
             return []
         try:
             lines = {line.id: line for line in self._reader.sample_lines(self._ids[start:stop])}
-        except sqlite3.Error as error:
+        except UNREADABLE as error:
             return [(Cell("!", "bad"), Cell(""), Cell(""), Cell(one_line(str(error)), "bad"))]
         return [_row(lines[i]) if i in lines else (Cell("·", "dim"),) for i in self._ids[start:stop]]
 
