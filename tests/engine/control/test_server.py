@@ -138,7 +138,7 @@ def test_an_engine_that_hangs_is_not_said_to_be_gone_and_gets_a_command_once(tmp
     assert not reply.ok and "does not answer" in reply.words
     assert client.snapshot() is None
     client.close()
-    heard = []
+    heard: list[bytes] = []
     while len(heard) < 2:
         connection, _ = listener.accept()
         heard.append(connection.makefile("rb").read())
