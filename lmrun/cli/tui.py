@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,6 +66,12 @@ def _require_terminal() -> None:
     raise LmrunError("this is no terminal", hint="use `lmrun batch` to run, and `lmrun show --plain` to read results")
 
 
+def _write_utf8() -> None:
+    """Terminals understand it, whatever the locale says; in another encoding no frame could be drawn."""
+    if isinstance(sys.__stderr__, TextIOWrapper):
+        sys.__stderr__.reconfigure(encoding="utf-8", errors="replace")
+
+
 def _show(target: str | None, given: Options) -> None:
     from lmrun.tui.app import LmrunApp
     from lmrun.tui.config import read_config
@@ -81,6 +88,7 @@ def _show(target: str | None, given: Options) -> None:
         options=given,
         config=read_config(),
     )
+    _write_utf8()
     app.run()
     with suppress(OSError):  # the terminal may be what was lost
         sys.stderr.write(app.farewell)
