@@ -58,13 +58,16 @@ class RunReader:
     """An open run, for reading."""
 
     def __init__(self, run: RunDirectory, *, patience_ms: int = BUSY_TIMEOUT_MS) -> None:
-        """``patience_ms`` is how long a question waits while somebody writes who must not be read beside."""
+        """``patience_ms`` is how long a question waits while somebody writes who must not be read beside.
+
+        Raises:
+            StoreError: if it cannot be read, or was written by another version of lmrun.
+        """
         self.run = run
         self.notes = Notes(run)
-        self._db = connect_readonly(run.database, MIGRATIONS, OLDEST_READ)
+        self._db = connect_readonly(run.database, MIGRATIONS, OLDEST_READ, patience_ms=patience_ms)
         if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'job_counts'").fetchone():
             self._db.execute(JOB_COUNTS.replace("TABLE", "TEMP TABLE"))  # a run of an earlier version
-        self._db.execute(f"PRAGMA busy_timeout={patience_ms}")
         prepare(self._db)
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ import json
 import shutil
 import socket
 import sqlite3
+from typing import Any
 
 import pytest
 from textual.pilot import Pilot
@@ -17,6 +18,7 @@ from lmrun.tui.actions import PAGES
 from lmrun.tui.filters import Filter
 from lmrun.tui.pages.plots import PlotsScreen
 from lmrun.tui.run_list import ORDERS, RunList, listed
+from lmrun.tui.stored import PATIENCE_MS
 from lmrun.tui.watch import RunWatch
 from tests.tui.conftest import World, app_for, drive, wait_until
 
@@ -116,3 +118,30 @@ def test_the_runs_beside_a_damaged_one_are_listed_and_found(
 def test_a_damaged_run_stops_no_other_one(what: str, beside: RunDirectory, world: World) -> None:
     damage(beside, UNREADABLE[what])
     assert unfinished(world.folder / "runs", "of another manifest") is None
+
+
+def test_a_database_that_somebody_holds_does_not_hold_up_the_app(
+    finished: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patience = []
+    connect = sqlite3.connect
+
+    def watched(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        patience.append(options["timeout"])
+        return connect(*arguments, **options)
+
+    holder = connect(finished.database, isolation_level=None)
+    holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+    holder.execute("BEGIN EXCLUSIVE")
+    holder.execute("UPDATE run SET value = value")
+    monkeypatch.setattr(sqlite3, "connect", watched)
+    watch = RunWatch(finished)
+    try:
+        assert "locked" in watch.look().problem
+        assert patience == [PATIENCE_MS / 1000]
+        holder.execute("ROLLBACK")
+        holder.close()
+        found = watch.look()
+    finally:
+        watch.close()
+    assert (found.state, found.problem) == ("complete", "")

@@ -14,6 +14,7 @@ from lmrun.store.browse import SampleLine
 from lmrun.store.pairs import IdPairs, PairReader, Quadrant, Side, TaskPair
 from lmrun.store.reader import UNREADABLE, RunReader
 from lmrun.store.records import SampleDetail
+from lmrun.tui.stored import PATIENCE_MS
 from lmrun.tui.text import one_line
 from lmrun.tui.widgets.compare.sample import DrawnPair, draw_pair, mark
 from lmrun.tui.widgets.virtual import Cell, Column, Row, VirtualTable
@@ -28,7 +29,7 @@ class PairLines:
 
     def __init__(self, sides: tuple[Side, Side]) -> None:
         self._pairs = PairReader(*sides)
-        self._readers = tuple(RunReader(side.run) for side in sides)
+        self._readers = tuple(RunReader(side.run, patience_ms=PATIENCE_MS) for side in sides)
 
     def close(self) -> None:
         """Close the files."""

@@ -18,6 +18,7 @@ from textual.worker import get_current_worker
 from lmrun.store.browse import SampleLine
 from lmrun.store.reader import UNREADABLE, RunReader, SampleQuery
 from lmrun.store.runs import RunDirectory
+from lmrun.tui.stored import PATIENCE_MS
 from lmrun.tui.text import one_line
 from lmrun.tui.widgets.virtual import Cell, Column, Row, VirtualTable
 
@@ -124,7 +125,7 @@ class SampleList(Vertical):
     def _open(self, run: RunDirectory) -> bool:
         if self._reader is None:
             try:
-                self._reader = RunReader(run)
+                self._reader = RunReader(run, patience_ms=PATIENCE_MS)  # it is asked while a picture is drawn
                 self._models = len(self._reader.models())
             except UNREADABLE as error:
                 self._error = one_line(str(error))
