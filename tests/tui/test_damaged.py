@@ -20,7 +20,7 @@ from lmrun.tui.pages.plots import PlotsScreen
 from lmrun.tui.run_list import ORDERS, RunList, listed
 from lmrun.tui.stored import PATIENCE_MS
 from lmrun.tui.watch import RunWatch
-from tests.tui.conftest import World, app_for, drive, wait_until
+from tests.tui.conftest import World, app_for, drive, screen_text, wait_until
 
 ALIVE = f"""INSERT OR REPLACE INTO run VALUES ('status', '"running"'), ('host', '{json.dumps(socket.gethostname())}')"""
 UNREADABLE = {
@@ -118,6 +118,22 @@ def test_the_runs_beside_a_damaged_one_are_listed_and_found(
 def test_a_damaged_run_stops_no_other_one(what: str, beside: RunDirectory, world: World) -> None:
     damage(beside, UNREADABLE[what])
     assert unfinished(world.folder / "runs", "of another manifest") is None
+
+
+def test_samples_of_a_database_that_was_held_come_when_they_are_asked_for_again(finished: RunDirectory) -> None:
+    holder = sqlite3.connect(finished.database, isolation_level=None)
+    holder.execute("PRAGMA locking_mode = EXCLUSIVE")
+    holder.execute("BEGIN EXCLUSIVE")
+    holder.execute("UPDATE run SET value = value")
+    app = app_for(finished, "samples")
+
+    async def look(pilot: Pilot[None]) -> None:
+        await wait_until(pilot, lambda: "locked" in screen_text(app) or "! " in screen_text(app))
+        holder.close()
+        await pilot.press("u")
+        await wait_until(pilot, lambda: "1 of 20 samples" in screen_text(app))
+
+    drive(app, look)
 
 
 def test_a_database_that_somebody_holds_does_not_hold_up_the_app(

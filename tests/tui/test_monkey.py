@@ -27,9 +27,9 @@ from tests.tui.test_soak import ScriptedEngine
 
 SEEDS = [int(seed) for seed in os.environ.get("LMRUN_MONKEY_SEEDS", "1").split(",")]
 """Of the order of the keys: other ones can be tried from outside."""
-PRESSES = int(os.environ.get("LMRUN_MONKEY_PRESSES", "400"))
+PRESSES = int(os.environ.get("LMRUN_MONKEY_PRESSES", "250"))
 """Of each seed and kind of run."""
-SECONDS = 6.0 * PRESSES / 400
+SECONDS = 4.0 * PRESSES / 250
 """That a monkey has at most: on a slow machine it presses fewer keys."""
 KEYS = sorted(
     {key for table in (APP, TABLE, *PAGES.values()) for action in table for key in action.keys.split(",")}

@@ -68,6 +68,7 @@ class SampleList(Vertical):
         super().__init__(id=id)
         self._words = Static("", id="words", markup=False)
         self.table = VirtualTable(_columns(0, 1), self._rows)
+        self._run: RunDirectory | None = None
         self._reader: RunReader | None = None
         self._query = SampleQuery()
         self._ids: array[int] = array("q")
@@ -112,6 +113,7 @@ class SampleList(Vertical):
             self._reader.close()
             self._reader = self._selected = None
         self._goal = self.selected if stay else None
+        self._run = run
         self._query, self._ids, self._new, self._error = query, array("q"), 0, ""
         self._turn += 1
         self._complete = not (run and self._open(run))
@@ -135,8 +137,7 @@ class SampleList(Vertical):
 
     def reload(self) -> None:
         """Read the list again: take in what has come since."""
-        if self._reader:
-            self.load(self._reader.run, self._query, stay=True)
+        self.load(self._run, self._query, stay=True)
 
     def _read(self, run: RunDirectory, query: SampleQuery, turn: int) -> None:
         worker, waiting, told = get_current_worker(), array("q"), 0.0
