@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from textual.pilot import Pilot
 
 from lmrun.store.reader import RunReader
 from lmrun.store.runs import RunDirectory, all_runs
+from lmrun.tui import engine as starting
 from lmrun.tui.app import LmrunApp
 from lmrun.tui.dialogs import Leave, Notice
 from lmrun.tui.engine import Options
@@ -106,6 +110,15 @@ def test_why_an_engine_did_not_start_is_told_in_its_own_words(world: World) -> N
 
     drive(app, steps)
     assert not list((world.folder / "runs").glob(".starting-*"))
+
+
+def test_an_engine_that_a_full_disk_silences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starting, "LMRUN", (sys.executable, "-S", "-c", "raise SystemExit(1)"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=0))
+    engine = starting.start_batch(tmp_path / "m.toml", Options(), tmp_path / "runs")
+    engine._process.wait()
+    engine.look()
+    assert engine.failure == "it said nothing, for the disk is full: exit code 1"
 
 
 def test_a_manifest_that_cannot_be_read_starts_nothing(world: World) -> None:

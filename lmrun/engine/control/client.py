@@ -40,7 +40,7 @@ class ControlClient:
         except TimeoutError:
             return Reply(False, "the engine does not answer; it may still do this when it goes on")
         if answer is None:
-            return Reply(False, "no engine works on this run")
+            return Reply(False, "no engine answers at the socket of this run")
         return Reply(bool(answer.get("ok")), str(answer.get("words", "")))
 
     def close(self) -> None:
