@@ -247,7 +247,7 @@ def test_a_command_without_an_engine_says_so(finished: RunDirectory) -> None:
 
     async def steps(pilot: Pilot[None]) -> None:
         app.command("pause")
-        await wait_until(pilot, lambda: "no engine works on this run" in screen_text(app))
+        await wait_until(pilot, lambda: "no engine answers" in screen_text(app))
 
     drive(app, steps)
 

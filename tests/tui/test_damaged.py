@@ -144,7 +144,7 @@ def test_a_database_that_somebody_holds_does_not_hold_up_the_app(
 
     def watched(*arguments: Any, **options: Any) -> sqlite3.Connection:
         patience.append(options["timeout"])
-        return connect(*arguments, **options)
+        return connect(*arguments, **options)  # type: ignore[no-any-return]
 
     holder = connect(finished.database, isolation_level=None)
     holder.execute("PRAGMA locking_mode = EXCLUSIVE")
