@@ -18,7 +18,7 @@ def engine_lives(run: RunDirectory, facts: Mapping[str, Any]) -> bool | None:
     pid, host = facts.get("pid"), facts.get("host")
     if host != socket.gethostname():
         return None
-    return isinstance(pid, int) and _is_engine(pid, last_write(run))
+    return isinstance(pid, int) and pid > 0 and _is_engine(pid, last_write(run))
 
 
 def is_live(run: RunDirectory, facts: Mapping[str, Any]) -> bool:

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lmrun.engine.alive import is_live
 from lmrun.engine.remarks import headline
 from lmrun.engine.usage import usage_by_model
-from lmrun.errors import StoreError
-from lmrun.store.reader import RunReader
+from lmrun.store.reader import UNREADABLE, RunReader
 from lmrun.store.runs import RunDirectory, all_runs
 
+T = TypeVar("T")
 
-def _readers(runs_dir: Path) -> Iterator[RunReader]:
+
+def _of_each(runs_dir: Path, read: Callable[[RunReader], T]) -> Iterator[T]:
     for directory in all_runs(runs_dir):
         try:
-            reader = RunReader(directory)
-        except StoreError:
+            with closing(RunReader(directory)) as reader:
+                found = read(reader)
+        except UNREADABLE:
             continue  # one damaged run must not hide the others; naming it tells what is wrong
-        yield reader
-        reader.close()
+        yield found
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class RunSummary:
 
 def run_summaries(runs_dir: Path) -> Iterator[RunSummary]:
     """Runs, newest first."""
-    return map(_summary, _readers(runs_dir))
+    return _of_each(runs_dir, _summary)
 
 
 def run_summary(run: RunDirectory) -> RunSummary:
@@ -70,10 +72,10 @@ def _summary(reader: RunReader) -> RunSummary:
     scored = next((job for job in jobs if job.status == "scored"), None)
     return RunSummary(
         run=reader.run,
-        name=info.get("name") or reader.run.id,
-        created=info.get("created"),
-        finished=info.get("finished"),
-        status=info.get("status") or "",
+        name=str(info.get("name") or reader.run.id),
+        created=_seconds(info.get("created")),
+        finished=_seconds(info.get("finished")),
+        status=str(info.get("status") or ""),
         models=list(usages),
         jobs=len(jobs),
         samples=sum(job.n_docs for job in jobs),
@@ -85,13 +87,17 @@ def _summary(reader: RunReader) -> RunSummary:
     )
 
 
+def _seconds(fact: object) -> float | None:
+    return fact if isinstance(fact, int | float) else None
+
+
 def seen_models(runs_dir: Path) -> list[dict[str, Any]]:
     """Models of all runs, by label and source."""
     seen: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for reader in _readers(runs_dir):
-        for model in reader.models():
+    for run, models in _of_each(runs_dir, lambda reader: (reader.run.id, reader.models())):
+        for model in models:
             key = (model["name"], model["backend"], model["model"])
             row = seen.setdefault(key, {**dict(zip(("name", "backend", "model"), key, strict=True)), "runs": 0})
             row["runs"] += 1
-            row.setdefault("last run", reader.run.id)
+            row.setdefault("last run", run)
     return list(seen.values())

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import socket
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
-from lmrun.errors import RunError, StoreError
-from lmrun.store.reader import RunReader
+from lmrun.errors import RunError
+from lmrun.store.reader import UNREADABLE, RunReader
 from lmrun.store.runs import RunDirectory, all_runs, create_run
 from lmrun.store.writer import RunStore
 
@@ -121,10 +122,7 @@ def _hold(directory: RunDirectory) -> AcquireReturnProxy | None:
 
 def _info(directory: RunDirectory) -> dict[str, object]:
     try:
-        reader = RunReader(directory)
-    except StoreError:
-        return {}
-    try:
-        return reader.info()
-    finally:
-        reader.close()
+        with closing(RunReader(directory)) as reader:
+            return reader.info()
+    except UNREADABLE:
+        return {}  # one damaged run must not stop the others

@@ -148,7 +148,7 @@ class _Engine:
         """Work through all models; returns how it ended."""
         directory = self.opened.directory
         # Also of a resumed run: how fast and with which key a server is asked may differ now.
-        directory.manifest.write_text(self.plan.manifest.resolved_toml(), encoding="utf-8")
+        _replace(directory.manifest, self.plan.manifest.resolved_toml())
         self.tracker.start(
             directory.id,
             [JobProgress(m.spec.name, j.label, docs=j.n_docs) for m in self.plan.models for j in self.plan.jobs],
@@ -241,10 +241,7 @@ class _Engine:
                 for j in plan.jobs
             },
         }
-        path = self.opened.directory.lock
-        draft = path.with_suffix(".tmp")
-        draft.write_text(json.dumps(lock, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
-        draft.replace(path)
+        _replace(self.opened.directory.lock, json.dumps(lock, indent=2, ensure_ascii=False, default=str) + "\n")
 
     # -- answering and scoring -----------------------------------------------------------------------------------------
 
@@ -338,6 +335,13 @@ class _Engine:
                 self.tracker.update(name, job.label, state="failed")
         self.tracker.note(f"model {name} failed: {in_words(error)}")
         self.log.write("error", "model failed", model=name, error=trace(error))
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file whole or not at all: on a full disk, or killed, what was there stays."""
+    draft = path.with_suffix(".tmp")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
 
 
 class _LazyBackend:

@@ -75,16 +75,19 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def connect_readonly(path: Path, migrations: Sequence[str], oldest: int | None = None) -> sqlite3.Connection:
+def connect_readonly(
+    path: Path, migrations: Sequence[str], oldest: int | None = None, *, patience_ms: int = BUSY_TIMEOUT_MS
+) -> sqlite3.Connection:
     """Open an existing database for reading only; it may be written to by another process meanwhile.
 
     ``oldest`` is the first version of the schema that the caller can read; without it, only the newest.
+    ``patience_ms`` is how long a question waits while somebody holds the file who must not be read beside.
 
     Raises:
         StoreError: if it cannot be read, or was written by another version of lmrun.
     """
     try:
-        connection = sqlite3.connect(_readonly_uri(path), uri=True, timeout=BUSY_TIMEOUT_MS / 1000)
+        connection = sqlite3.connect(_readonly_uri(path), uri=True, timeout=patience_ms / 1000)
         version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     except sqlite3.Error as error:
         raise _unreadable(path, error) from error

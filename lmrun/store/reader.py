@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
 from typing import Any
 
+from lmrun.errors import LmrunError
 from lmrun.store import overlaps
 from lmrun.store.browse import SampleLine, sample_lines
 from lmrun.store.connect import BUSY_TIMEOUT_MS, connect_readonly
@@ -34,7 +35,20 @@ from lmrun.store.runs import RunDirectory
 from lmrun.store.schema import JOB_COUNTS, MIGRATIONS, OLDEST_READ
 from lmrun.store.usage import tokens_by_model, unanswered
 
-__all__ = ["RunReader", "SampleQuery"]
+__all__ = ["UNREADABLE", "RunReader", "SampleQuery"]
+
+UNREADABLE = (
+    LmrunError,
+    sqlite3.Error,
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
+"""What reading can raise where a run's files are damaged, gone, or hold what no lmrun has written."""
 
 _SAMPLE = """SELECT s.*, j.label, m.name AS model FROM samples s JOIN jobs j ON j.id = s.job_id
              JOIN models m ON m.id = j.model_id WHERE s.id = ?"""
@@ -44,13 +58,16 @@ class RunReader:
     """An open run, for reading."""
 
     def __init__(self, run: RunDirectory, *, patience_ms: int = BUSY_TIMEOUT_MS) -> None:
-        """``patience_ms`` is how long a question waits while somebody writes who must not be read beside."""
+        """``patience_ms`` is how long a question waits while somebody writes who must not be read beside.
+
+        Raises:
+            StoreError: if it cannot be read, or was written by another version of lmrun.
+        """
         self.run = run
         self.notes = Notes(run)
-        self._db = connect_readonly(run.database, MIGRATIONS, OLDEST_READ)
+        self._db = connect_readonly(run.database, MIGRATIONS, OLDEST_READ, patience_ms=patience_ms)
         if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'job_counts'").fetchone():
             self._db.execute(JOB_COUNTS.replace("TABLE", "TEMP TABLE"))  # a run of an earlier version
-        self._db.execute(f"PRAGMA busy_timeout={patience_ms}")
         prepare(self._db)
 
     def close(self) -> None:

@@ -36,7 +36,7 @@ from lmrun.tui.pages.base import Page
 from lmrun.tui.pages.help import HelpScreen
 from lmrun.tui.palette import Actions
 from lmrun.tui.state import LIVE, RunView
-from lmrun.tui.terminal import hang_up_if_gone
+from lmrun.tui.terminal import hang_up_if_gone, write_utf8
 from lmrun.tui.text import one_line
 from lmrun.tui.themes import THEMES
 from lmrun.tui.watch import RunWatch
@@ -352,6 +352,7 @@ def run_app(app: LmrunApp) -> None:
     """Run it until it is left."""
     # What was imported stays: to look for garbage in it takes longer than a frame, and is done before the first one.
     gc.freeze()
+    write_utf8()
     app.run()
 
 

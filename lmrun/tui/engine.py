@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -125,7 +126,7 @@ class Engine:
                     self._log = self._log.replace(self.run.engine_log)
                 return
         if ended:
-            self.failure = self._last_words() or f"it said nothing: {self.ending}"
+            self.failure = self._last_words() or f"it said nothing{_full(self._runs_dir)}: {self.ending}"
             self._log.unlink(missing_ok=True)
 
     def end(self) -> None:
@@ -149,6 +150,13 @@ class Engine:
         except OSError:
             return ""
         return "\n".join(line for line in lines if not line.startswith(_RECORD))
+
+
+def _full(folder: Path) -> str:
+    """Why an engine may have said nothing: there was no room for its words."""
+    with contextlib.suppress(OSError):
+        return "" if shutil.disk_usage(folder).free else ", for the disk is full"
+    return ""
 
 
 def start_batch(manifest: Path, options: Options, runs_dir: Path) -> Engine:

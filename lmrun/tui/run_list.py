@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +11,7 @@ from typing import Any
 
 from lmrun.engine.listing import RunSummary, run_summary
 from lmrun.errors import LmrunError
+from lmrun.store.reader import UNREADABLE
 from lmrun.store.runs import RunDirectory, run_folders
 from lmrun.tui.filters import Filter, Keys
 from lmrun.tui.state import LIVE, MARKS, RunState
@@ -114,7 +114,7 @@ def _line(run: RunDirectory) -> RunLine:
     except LmrunError as error:
         hint = f"; {error.hint}" if error.hint else ""
         return RunLine(run, None, f"{error}{hint}".replace(f"{run.database}: ", ""))
-    except (sqlite3.Error, OSError, ValueError, TypeError, KeyError) as error:
+    except UNREADABLE as error:
         # Whatever stands in the files of a run, the others are listed.
         return RunLine(run, None, f"it cannot be read: {error}")
 

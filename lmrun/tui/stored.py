@@ -13,7 +13,7 @@ from lmrun.engine.remarks import remarks
 from lmrun.engine.steering import LeftOut
 from lmrun.engine.usage import usage_by_model
 from lmrun.errors import LmrunError
-from lmrun.store.reader import RunReader
+from lmrun.store.reader import UNREADABLE, RunReader
 from lmrun.store.records import JobView, MetricRecord
 from lmrun.store.runs import RunDirectory
 from lmrun.tui.state import JobLine
@@ -82,8 +82,8 @@ class StoredRun:
         except LmrunError as error:
             self.problem = f"{error.message}: {error.hint}" if error.hint else error.message
             self.close()
-        except sqlite3.Error as error:
-            if "locked" not in str(error) and "busy" not in str(error):
+        except UNREADABLE as error:
+            if not (isinstance(error, sqlite3.OperationalError) and _is_busy(error)):
                 self.problem = f"the run cannot be read: {error}"
                 self.close()
         return self._last
@@ -220,6 +220,10 @@ class _Found:
     def _sum(self, reader: RunReader, moment: object) -> None:
         self.usage = {name: (used.usd or 0.0, used.tokens.total) for name, used in usage_by_model(reader).items()}
         self._usage_of = moment
+
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    return "locked" in str(error) or "busy" in str(error)
 
 
 def _counts(job: JobView) -> tuple[int, ...]:

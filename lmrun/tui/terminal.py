@@ -1,10 +1,11 @@
-"""Whether there still is a terminal to draw on."""
+"""The terminal to draw on: whether it is there, and what it understands."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
+from io import TextIOWrapper
 
 
 def hang_up_if_gone() -> None:
@@ -21,3 +22,9 @@ def hang_up_if_gone() -> None:
         termios.tcgetattr(0)
     except termios.error:
         os.kill(os.getpid(), signal.SIGHUP)
+
+
+def write_utf8() -> None:
+    """Terminals understand it, whatever the locale says; in another encoding no frame could be drawn."""
+    if isinstance(sys.__stderr__, TextIOWrapper):
+        sys.__stderr__.reconfigure(encoding="utf-8", errors="replace")

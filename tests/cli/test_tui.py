@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from lmrun.cli import tui
 from lmrun.errors import LmrunError, ManifestError, RunError
 from lmrun.store.runs import RunDirectory
 from lmrun.store.writer import RunStore
+from lmrun.tui.terminal import write_utf8
 
 
 @pytest.fixture
@@ -79,3 +81,13 @@ def test_without_a_terminal_it_says_what_to_use_instead(run: RunDirectory) -> No
     assert "this is no terminal" in done.stderr
     assert "lmrun batch" in done.stderr
     assert "lmrun show --plain" in done.stderr
+
+
+def test_frames_are_drawn_whatever_the_locale_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = io.BytesIO()
+    monkeypatch.setattr(sys, "__stderr__", io.TextIOWrapper(drawn, encoding="latin-1", errors="backslashreplace"))
+    write_utf8()
+    assert sys.__stderr__
+    sys.__stderr__.write("╭")
+    sys.__stderr__.flush()
+    assert drawn.getvalue() == "╭".encode()

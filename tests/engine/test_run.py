@@ -434,3 +434,24 @@ def test_answers_that_leave_no_room_for_a_prompt_are_told_before_the_model_loads
         "speech: answers may have 100,000 tokens, and demo takes 1,024, prompt included: every doc will be an error; "
         "set generation = { max_gen_toks = … } below 1,024"
     ]
+
+
+@pytest.mark.parametrize("name", ["manifest.toml", "lock.json"])
+def test_a_full_disk_leaves_what_makes_a_run_resumable(
+    name: str, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = world.manifest(world.stub(fail="colour 3"))
+    file = world.run(path).directory.path / name
+    before = file.read_text()
+    write = Path.write_text
+
+    def full(self: Path, text: str, **options: str) -> int:
+        if self.stem != file.stem:
+            return write(self, text, **options)
+        write(self, text[:10], **options)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        world.run(path)
+    assert file.read_text() == before

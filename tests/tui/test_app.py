@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from textual.pilot import Pilot
 
 from lmrun.store.reader import RunReader
 from lmrun.store.runs import RunDirectory, all_runs
+from lmrun.tui import engine as starting
 from lmrun.tui.app import LmrunApp
 from lmrun.tui.config import Config, Look
 from lmrun.tui.dialogs import Leave, Notice
@@ -107,6 +111,15 @@ def test_why_an_engine_did_not_start_is_told_in_its_own_words(world: World) -> N
 
     drive(app, steps)
     assert not list((world.folder / "runs").glob(".starting-*"))
+
+
+def test_an_engine_that_a_full_disk_silences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(starting, "LMRUN", (sys.executable, "-S", "-c", "raise SystemExit(1)"))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: SimpleNamespace(free=0))
+    engine = starting.start_batch(tmp_path / "m.toml", Options(), tmp_path / "runs")
+    engine._process.wait()
+    engine.look()
+    assert engine.failure == "it said nothing, for the disk is full: exit code 1"
 
 
 def test_a_manifest_that_cannot_be_read_starts_nothing(world: World) -> None:
@@ -235,7 +248,7 @@ def test_a_command_without_an_engine_says_so(finished: RunDirectory) -> None:
 
     async def steps(pilot: Pilot[None]) -> None:
         app.command("pause")
-        await wait_until(pilot, lambda: "no engine works on this run" in screen_text(app))
+        await wait_until(pilot, lambda: "no engine answers" in screen_text(app))
 
     drive(app, steps)
 

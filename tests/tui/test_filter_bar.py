@@ -8,10 +8,11 @@ from typing import Any
 
 from textual.app import App, ComposeResult
 from textual.binding import Binding
+from textual.events import Paste
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Static
 
-from lmrun.tui.widgets.filter_bar import FilterBar
+from lmrun.tui.widgets.filter_bar import LONGEST, FilterBar
 
 
 def check(text: str) -> None:
@@ -104,5 +105,15 @@ def test_a_filter_can_be_set_by_the_page() -> None:
         bar.set("")
         await pilot.pause()
         assert not bar.display and app.seen == ["b", ""]
+
+    drive(steps)
+
+
+def test_a_book_that_is_pasted_is_no_filter() -> None:
+    async def steps(app: Small, pilot: Pilot[None]) -> None:
+        await pilot.press("slash", "a")
+        app.query_one(Input).post_message(Paste("b " * LONGEST))
+        await pilot.press("c")
+        assert app.seen == ["a", "ac"]
 
     drive(steps)

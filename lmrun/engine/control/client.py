@@ -27,19 +27,20 @@ class ControlClient:
 
     def snapshot(self) -> Snapshot | None:
         """The run now; None where no engine answers."""
-        answer = self._ask({"do": "snapshot"})
-        if answer is None or "snapshot" not in answer:
-            return None
         try:
-            return read_snapshot(answer["snapshot"])
-        except ValueError:
+            answer = self._ask({"do": "snapshot"})
+            return None if answer is None else read_snapshot(answer.get("snapshot"))
+        except (TimeoutError, ValueError):
             return None
 
     def send(self, command: str, **arguments: str) -> Reply:
         """Give a command; see :class:`~lmrun.engine.control.protocol.Command`."""
-        answer = self._ask({**arguments, "do": command})
+        try:
+            answer = self._ask({**arguments, "do": command})
+        except TimeoutError:
+            return Reply(False, "the engine does not answer; it may still do this when it goes on")
         if answer is None:
-            return Reply(False, "no engine works on this run")
+            return Reply(False, "no engine answers at the socket of this run")
         return Reply(bool(answer.get("ok")), str(answer.get("words", "")))
 
     def close(self) -> None:
@@ -48,6 +49,7 @@ class ControlClient:
             self._leave()
 
     def _ask(self, request: dict[str, str]) -> dict[str, Any] | None:
+        """The answer; None where nobody listens. Raises :class:`TimeoutError`: a command must not be given twice."""
         with self._lock:
             kept = self._socket is not None
             answer = self._exchange(request)
@@ -58,6 +60,9 @@ class ControlClient:
     def _exchange(self, request: dict[str, str]) -> dict[str, Any] | None:
         try:
             answer = json.loads(self._line(write_line(request)))
+        except TimeoutError:
+            self._leave()
+            raise
         except (OSError, ValueError):
             self._leave()
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from datetime import datetime
 from types import MappingProxyType
 
@@ -12,9 +13,8 @@ from textual.content import Content
 from textual.widgets import ContentSwitcher, Static
 from textual.worker import Worker, WorkerState
 
-from lmrun.errors import LmrunError
 from lmrun.store.pairs import Quadrant, Side, TaskPair
-from lmrun.store.reader import RunReader
+from lmrun.store.reader import UNREADABLE, RunReader
 from lmrun.store.runs import RunDirectory, all_runs
 from lmrun.tui.filters import Keys, parse_filter
 from lmrun.tui.pages.base import Page
@@ -242,7 +242,7 @@ class ComparePage(Page):
         assert self._opened and self._sides
         try:
             self._pair_list.open(self._sides, self._opened, self._quadrant)
-        except LmrunError as error:
+        except UNREADABLE as error:
             self.notify(one_line(str(error)), severity="error", markup=False)
         self._draw_sides()
 
@@ -282,13 +282,10 @@ class ComparePage(Page):
 
 def _models(run: RunDirectory) -> list[str]:
     try:
-        reader = RunReader(run)
-    except LmrunError:
+        with closing(RunReader(run)) as reader:
+            return [str(model["name"]) for model in reader.models()]
+    except UNREADABLE:
         return []
-    try:
-        return [model["name"] for model in reader.models()]
-    finally:
-        reader.close()
 
 
 def _candidates(runs: list[RunDirectory]) -> list[Candidate]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
@@ -14,9 +13,8 @@ from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Static
 from textual.worker import Worker, WorkerState
 
-from lmrun.errors import LmrunError
 from lmrun.store.gauges import Point
-from lmrun.store.reader import RunReader
+from lmrun.store.reader import UNREADABLE, RunReader
 from lmrun.store.runs import RunDirectory
 from lmrun.tui.text import one_line
 from lmrun.tui.widgets.keys import Keys
@@ -99,7 +97,7 @@ class PlotsScreen(Screen[None]):
                 return reader.gauge_series(POINTS)
             finally:
                 reader.close()
-        except (LmrunError, sqlite3.Error) as error:
+        except UNREADABLE as error:
             return str(error)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from functools import partial
 from pathlib import Path
@@ -17,6 +16,7 @@ from textual.worker import Worker, WorkerState
 from lmrun.engine.remove import remove_run
 from lmrun.errors import LmrunError
 from lmrun.store.pairs import Side
+from lmrun.store.reader import UNREADABLE
 from lmrun.store.runs import RunDirectory
 from lmrun.tui.filters import Filter, parse_filter
 from lmrun.tui.pages.base import Page
@@ -146,7 +146,7 @@ class RunsPage(Page):
     def _read_detail(self, line: RunLine) -> None:
         try:
             content = run_detail(line, time.time())
-        except (LmrunError, sqlite3.Error, OSError, ValueError, TypeError, KeyError) as error:
+        except UNREADABLE as error:
             # Whatever stands in the files of a run, the page goes on.
             content = Content(f"✗ {one_line(str(error))}")
         self.post_message(self.Detailed(line, content))

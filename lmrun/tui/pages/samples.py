@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from textual.message import Message
 from lmrun.display.samples import sample_text
 from lmrun.errors import LmrunError
 from lmrun.store.notes import Notes
-from lmrun.store.reader import SampleQuery
+from lmrun.store.reader import UNREADABLE, SampleQuery
 from lmrun.store.records import SampleDetail
 from lmrun.store.runs import RunDirectory
 from lmrun.tui.editor import look_in_editor
@@ -234,7 +233,7 @@ class SamplesPage(Page):
         row = detail.row
         try:
             Notes(run).set(row.model, row.label, row.doc_id, written.mark, written.text)
-        except (sqlite3.Error, LmrunError, OSError) as error:
+        except UNREADABLE as error:
             self.notify(f"not kept: {one_line(str(error))}", severity="error", markup=False)
             return
         self._list.table.renew()
@@ -249,7 +248,7 @@ class SamplesPage(Page):
     def _write_curl(self, run: RunDirectory, detail: SampleDetail) -> None:
         try:
             self.post_message(self.Copied(curl(run, detail)))
-        except (LmrunError, OSError, ValueError) as error:
+        except UNREADABLE as error:
             self.post_message(self.Copied("", one_line(str(error))))
 
     def on_samples_page_copied(self, event: Copied) -> None:

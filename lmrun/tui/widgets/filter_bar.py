@@ -17,6 +17,9 @@ from textual.widgets import Input, Static
 from lmrun.errors import LmrunError
 from lmrun.tui.text import one_line
 
+LONGEST = 1000
+"""Characters that can be typed: a book that is pasted is no filter, and to look for each of its words takes minutes."""
+
 
 class FilterBar(Horizontal):
     """Stands last in the body of a page, and takes no room until it is opened.
@@ -63,7 +66,7 @@ class FilterBar(Horizontal):
     def compose(self) -> ComposeResult:
         """Sign, what is typed, what is wrong with it."""
         yield Static("/", id="sign", markup=False)
-        yield Input(placeholder=self._hint, compact=True, select_on_focus=False)
+        yield Input(placeholder=self._hint, compact=True, select_on_focus=False, max_length=LONGEST)
         yield Static("", id="words", markup=False)
 
     @property

@@ -129,6 +129,24 @@ def test_who_asks_is_logged(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> 
     assert (logged["do"], logged["by"]) == ("pause", f"process {os.getpid()} of user {os.getuid()}")
 
 
+def test_an_engine_that_hangs_is_not_said_to_be_gone_and_gets_a_command_once(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    listener = serving._listening(run.control)
+    client = ControlClient(run, patience=0.05)
+    client._connected()  # it has been talked to before
+    reply = client.send("stop")
+    assert not reply.ok and "does not answer" in reply.words
+    assert client.snapshot() is None
+    client.close()
+    heard: list[bytes] = []
+    while len(heard) < 2:
+        connection, _ = listener.accept()
+        heard.append(connection.makefile("rb").read())
+        connection.close()
+    listener.close()
+    assert heard == [b'{"do": "stop"}\n', b'{"do": "snapshot"}\n']
+
+
 def test_without_an_engine_there_is_no_answer(tmp_path: Path) -> None:
     client = ControlClient(RunDirectory(tmp_path))
     assert client.snapshot() is None

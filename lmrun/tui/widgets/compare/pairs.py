@@ -10,11 +10,11 @@ from textual.message import Message
 from textual.widgets import Static
 from textual.worker import get_current_worker
 
-from lmrun.errors import LmrunError
 from lmrun.store.browse import SampleLine
 from lmrun.store.pairs import IdPairs, PairReader, Quadrant, Side, TaskPair
-from lmrun.store.reader import RunReader
+from lmrun.store.reader import UNREADABLE, RunReader
 from lmrun.store.records import SampleDetail
+from lmrun.tui.stored import PATIENCE_MS
 from lmrun.tui.text import one_line
 from lmrun.tui.widgets.compare.sample import DrawnPair, draw_pair, mark
 from lmrun.tui.widgets.virtual import Cell, Column, Row, VirtualTable
@@ -29,7 +29,7 @@ class PairLines:
 
     def __init__(self, sides: tuple[Side, Side]) -> None:
         self._pairs = PairReader(*sides)
-        self._readers = tuple(RunReader(side.run) for side in sides)
+        self._readers = tuple(RunReader(side.run, patience_ms=PATIENCE_MS) for side in sides)
 
     def close(self) -> None:
         """Close the files."""
@@ -217,7 +217,7 @@ class PairList(Container):
             finally:
                 reader.close()
             self.post_message(self.Found(wanted, None))
-        except LmrunError as error:
+        except UNREADABLE as error:
             self.post_message(self.Failed(str(error)))
 
     def on_pair_list_found(self, event: Found) -> None:
@@ -234,7 +234,12 @@ class PairList(Container):
 
     def _rows(self, start: int, stop: int) -> list[Row]:
         ids = IdPairs(self._ids.a[start:stop], self._ids.b[start:stop])
-        return self._lines.rows(ids) if self._lines and ids.a else []
+        if not self._lines or not ids.a:
+            return []
+        try:
+            return self._lines.rows(ids)
+        except UNREADABLE as error:
+            return [(Cell(one_line(f"! {error}"), "bad"),)]
 
     def on_virtual_table_moved(self, event: VirtualTable.Moved) -> None:
         """Another pair."""
@@ -260,7 +265,7 @@ class PairList(Container):
             reader = PairReader(*sides)
             other = bool(reader.other_prompts([wanted]))
             reader.close()
-        except LmrunError as error:
+        except UNREADABLE as error:
             self.post_message(self.Failed(str(error)))
             return
         self.post_message(self.Drawn(wanted, draw_pair(a, b, other_prompt=other)))

@@ -11,8 +11,8 @@ from textual.message import Message
 from textual.widgets import Static
 from textual.worker import get_current_worker
 
-from lmrun.errors import LmrunError
 from lmrun.store.pairs import PairReader, Side, TaskPair
+from lmrun.store.reader import UNREADABLE
 from lmrun.tui.text import one_line
 from lmrun.tui.widgets.compare.columns import headline, metric_words, remarks, task_columns, task_row
 from lmrun.tui.widgets.virtual import Row, VirtualTable
@@ -91,7 +91,7 @@ class TaskList(Vertical):
                     self.post_message(self.Found(sides, task))
             finally:
                 reader.close()
-        except (LmrunError, OSError) as error:
+        except UNREADABLE as error:
             self.post_message(self.Failed(sides, str(error)))
 
     def on_task_list_found(self, event: Found) -> None:

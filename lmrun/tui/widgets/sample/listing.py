@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from array import array
 from collections.abc import Sequence
@@ -16,10 +15,10 @@ from textual.message import Message
 from textual.widgets import Static
 from textual.worker import get_current_worker
 
-from lmrun.errors import LmrunError
 from lmrun.store.browse import SampleLine
-from lmrun.store.reader import RunReader, SampleQuery
+from lmrun.store.reader import UNREADABLE, RunReader, SampleQuery
 from lmrun.store.runs import RunDirectory
+from lmrun.tui.stored import PATIENCE_MS
 from lmrun.tui.text import one_line
 from lmrun.tui.widgets.virtual import Cell, Column, Row, VirtualTable
 from lmrun.tui.words import job_name
@@ -71,6 +70,7 @@ class SampleList(Vertical):
         super().__init__(id=id)
         self._words = Static("", id="words", markup=False)
         self.table = VirtualTable(_columns(0, 1), self._rows)
+        self._run: RunDirectory | None = None
         self._reader: RunReader | None = None
         self._query = SampleQuery()
         self._ids: array[int] = array("q")
@@ -115,6 +115,7 @@ class SampleList(Vertical):
             self._reader.close()
             self._reader = self._selected = None
         self._goal = self.selected if stay else None
+        self._run = run
         self._query, self._ids, self._new, self._error = query, array("q"), 0, ""
         self._turn += 1
         self._complete = not (run and self._open(run))
@@ -128,9 +129,9 @@ class SampleList(Vertical):
     def _open(self, run: RunDirectory) -> bool:
         if self._reader is None:
             try:
-                self._reader = RunReader(run)
+                self._reader = RunReader(run, patience_ms=PATIENCE_MS)  # it is asked while a picture is drawn
                 self._models = len(self._reader.models())
-            except (sqlite3.Error, LmrunError) as error:
+            except UNREADABLE as error:
                 self._error = one_line(str(error))
                 return False
             self._lay_out()
@@ -138,8 +139,7 @@ class SampleList(Vertical):
 
     def reload(self) -> None:
         """Read the list again: take in what has come since."""
-        if self._reader:
-            self.load(self._reader.run, self._query, stay=True)
+        self.load(self._run, self._query, stay=True)
 
     def _read(self, run: RunDirectory, query: SampleQuery, turn: int) -> None:
         worker, waiting = get_current_worker(), array("q")
@@ -154,7 +154,7 @@ class SampleList(Vertical):
                     if waiting and time.monotonic() >= due:
                         self.post_message(self.Read(turn, waiting, complete=False))
                         waiting, due, pace = array("q"), time.monotonic() + pace, min(2 * pace, _SLOWEST)
-        except (sqlite3.Error, LmrunError) as problem:
+        except UNREADABLE as problem:
             error = one_line(str(problem))
         self.post_message(self.Read(turn, waiting, complete=True, error=error))
 
@@ -203,7 +203,7 @@ class SampleList(Vertical):
 
     def _count(self, run: RunDirectory, query: SampleQuery, turn: int) -> None:
         # Where the files cannot be read just now, the next look tells.
-        with suppress(sqlite3.Error, LmrunError), closing(RunReader(run)) as reader:
+        with suppress(*UNREADABLE), closing(RunReader(run)) as reader:
             self.post_message(self.Counted(turn, reader.count(query)))
 
     def on_sample_list_counted(self, event: Counted) -> None:
@@ -225,7 +225,7 @@ class SampleList(Vertical):
 
     def _find(self, run: RunDirectory, ids: array[int], row: int, step: int, turn: int) -> None:
         worker, at, size = get_current_worker(), 0, _FIRST
-        with suppress(sqlite3.Error, LmrunError), closing(RunReader(run)) as reader:
+        with suppress(*UNREADABLE), closing(RunReader(run)) as reader:
             while at < len(ids) and not worker.is_cancelled:
                 some = ids[at : at + size]
                 wrong = reader.wrong_among(some)
@@ -264,7 +264,7 @@ class SampleList(Vertical):
             return []
         try:
             lines = {line.id: line for line in self._reader.sample_lines(self._ids[start:stop])}
-        except sqlite3.Error as error:
+        except UNREADABLE as error:
             return [(Cell("!", "bad"), Cell(""), Cell(""), Cell(one_line(str(error)), "bad"))]
         return [_row(lines[i]) if i in lines else (Cell("·", "dim"),) for i in self._ids[start:stop]]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from functools import partial
@@ -13,8 +12,7 @@ from textual.containers import Vertical
 from textual.events import Resize
 from textual.message import Message
 
-from lmrun.errors import LmrunError
-from lmrun.store.reader import RunReader
+from lmrun.store.reader import UNREADABLE, RunReader
 from lmrun.store.records import JobView, SampleDetail
 from lmrun.store.runs import RunDirectory
 from lmrun.tui.models import Tokens, model_spec
@@ -161,7 +159,7 @@ class SamplePane(Vertical):
             ):
                 detail = self._read(wanted)
             lines = list(self._lines(wanted, detail))
-        except (LmrunError, sqlite3.Error, OSError, ValueError, TypeError, KeyError) as error:
+        except UNREADABLE as error:
             lines = [Line(f"! {type(error).__name__}: {one_line(str(error))}", "bad")]
         self.post_message(self.Looked(wanted, detail, lines))
 
@@ -210,7 +208,7 @@ class SamplePane(Vertical):
         tokens: Tokens | str
         try:
             tokens = Tokens(model_spec(run, model), _facts(run, model))
-        except (LmrunError, sqlite3.Error, OSError, ValueError, ImportError) as error:
+        except (*UNREADABLE, ImportError) as error:
             hint = getattr(error, "hint", "")
             tokens = one_line(f"no tokens: {error}" + (f" ({hint})" if hint else ""))
         if run == self._run:
