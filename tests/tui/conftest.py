@@ -27,6 +27,7 @@ BOTH_TASKS = '[[tasks]]\nname = ["colours", "speech"]\n'
 def _quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No animations, no settings of whoever runs the tests, and a size that no terminal decides."""
     monkeypatch.setenv("TEXTUAL_ANIMATIONS", "none")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # of the processes that check manifests
     monkeypatch.setenv("LMRUN_CONFIG", str(tmp_path / "no-config.toml"))
     for name in ("NO_COLOR", "COLUMNS", "LINES", "EDITOR", "VISUAL"):
         monkeypatch.delenv(name, raising=False)
