@@ -37,11 +37,12 @@ def test_a_pause_holds_everything_and_changes_nothing(live: Live, options: dict[
     client = live.client()
     until(lambda: len(world.calls()) > calls + 2)
     assert client.send("pause").ok and client.send("pause").words == "paused already"
-    paused = snapshot(client, rests)
+    # What a backend hands over last is no more in flight, and not yet counted.
+    paused = snapshot(client, lambda now: rests(now) and len(world.calls()) == calls + now.done)
     asked = len(world.calls())
     later = snapshot(client, rests)
     assert (later.elapsed, later.eta, later.rate) == (paused.elapsed, paused.eta, paused.rate)
-    assert len(world.calls()) == asked == calls + paused.done
+    assert len(world.calls()) == asked
     assert client.send("resume").ok
     outcome = going.result(60)
     assert outcome.exit_code is ExitCode.COMPLETE and world.scores(outcome) == plain
