@@ -87,7 +87,7 @@ PICTURES = {
     "output": ("samples", "f j j j tab", ("Output",)),
     "compare": ("compare", "", ("mmlu_000",)),
     "manifests": ("manifests", "", ("1 problem",)),
-    "log": ("log", "", ("60 of 60 lines", "byte")),
+    "log": ("log", "g", ("60 of 60 lines", "byte 0")),
     "help": ("dashboard", "question_mark", ("this page",)),
 }
 """By name: page, keys, and what must be on the screen at the end."""
