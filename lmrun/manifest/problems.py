@@ -124,7 +124,7 @@ def _problem(found: ErrorDetails, parent: Node, part: str | int) -> Problem:
         return _unknown_key(node, str(part), _section(loc))
     keys = [str(step) for step in loc if isinstance(step, str) and step not in TAGS]
     context = found.get("ctx", {})
-    expected = str(context.get("expected") or _expected_shape(found["type"], keys) or found["msg"].lower())
+    expected = str(context.get("expected") or _expected_shape(found["type"], keys, loc) or found["msg"].lower())
     value = node.plain()
     hint = _hint_for_value(value, context.get("choices", ()), expected)
     if keys == [_MODELS, "backend"]:
@@ -141,7 +141,7 @@ _EXPECTED_KEY = {
 }
 
 
-def _expected_shape(error_type: str, keys: list[str]) -> str | None:
+def _expected_shape(error_type: str, keys: list[str], loc: Loc) -> str | None:
     entry = keys[0] in (_MODELS, _TASKS) and len(keys) == 1
     if error_type == "list_type":
         return f"one table per entry, each headed [[{keys[0]}]]" if entry else "a list"
@@ -150,7 +150,11 @@ def _expected_shape(error_type: str, keys: list[str]) -> str | None:
     if error_type in ("model_type", "model_attributes_type", "dict_type"):
         if entry:
             return f"a table, headed [[{keys[0]}]]"
-        return f"a table, headed [{keys[0]}]" if len(keys) == 1 else "a table in braces: { key = value }"
+        if len(keys) == 1:
+            return f"a table, headed [{keys[0]}]"
+        section = SECTIONS.get(tuple(part for part in loc if isinstance(part, str) and part not in (ONE, MANY)))
+        fields = [f"{field} = …" for field in section.model_fields] if section else ["key = value"]
+        return f"a table in braces: {{ {', '.join(fields)} }}"
     return None
 
 

@@ -105,6 +105,10 @@ BROKEN: dict[str, tuple[str, list[Found]]] = {
         GOOD + "num_fewshot = [0,\n  5,\n  -25]\n",
         [Found((8, 3), "`num_fewshot` cannot be -25", "a whole number, 0 or more")],
     ),
+    "a number where several settings are": (
+        '[[models]]\nbackend = "openai-chat"\nmodel = "m"\nconcurrency = 4\n' + TASK,
+        [Found((4, 15), "`concurrency` cannot be 4", "a table in braces: { start = …, max = … }")],
+    ),
     "empty axis": (
         GOOD + "num_fewshot = []\n",
         [Found((6, 15), "`num_fewshot` cannot be []", "at least one value")],
