@@ -72,6 +72,11 @@ def spending(usd: float, tokens: int) -> str:
     return f"{paid}{brief(tokens)} tokens"
 
 
+def job_name(label: str) -> str:
+    """A job's label, with the most usual axis in the words of the field."""
+    return re.sub(r"@num_fewshot=(\d+)$", r" \1-shot", label)
+
+
 def safe(text: str) -> str:
     """Text of a model or dataset without anything a terminal would act on, and without anything that cannot be seen.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from rich.console import Console, Group, RenderableType
@@ -12,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lmrun.display.base import stall
-from lmrun.display.format import duration, safe, spending
+from lmrun.display.format import duration, job_name, safe, spending
 from lmrun.engine.progress import JobProgress, Snapshot
 
 _MARKS = {"done": ("✓", "green"), "failed": ("✗", "red"), "answering": ("▸", "cyan"), "scoring": ("▸", "cyan")}
@@ -79,7 +78,7 @@ def _jobs_table(jobs: Sequence[JobProgress], total: int) -> Table:
         mark, style = _MARKS.get(job.state, ("·", "dim"))
         table.add_row(
             Text(mark, style=style),
-            Text(_name(job), style="" if job.state != "waiting" else "dim", no_wrap=True, overflow="ellipsis"),
+            Text(job_name(job.label), style="" if job.state != "waiting" else "dim", no_wrap=True, overflow="ellipsis"),
             *([Text(job.model, style="dim")] if several else []),
             ProgressBar(total=max(1, job.requests), completed=job.done, width=14) if job.requests else Text(job.state),
             *(cells[place] for cells in counted.values()),
@@ -88,11 +87,6 @@ def _jobs_table(jobs: Sequence[JobProgress], total: int) -> Table:
     if total > len(jobs):
         table.caption = f"{len(jobs)} of {total} jobs"
     return table
-
-
-def _name(job: JobProgress) -> str:
-    """A job's label, with the most usual axis in the words of the field."""
-    return re.sub(r"@num_fewshot=(\d+)$", r" \1-shot", job.label)
 
 
 def _score(job: JobProgress) -> Text:

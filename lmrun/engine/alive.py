@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Mapping
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
 from lmrun.store.runs import RunDirectory
@@ -42,13 +43,13 @@ def _is_engine(pid: int, written: float) -> bool:
 
 def last_write(run: RunDirectory) -> float:
     """When the run's database was last written to, in Unix seconds; 0 where it is gone."""
-    return max(_written(run.database), _written(run.database.with_name("run.db-wal")))
+    return max((found.st_mtime for found in written(run)), default=0.0)
 
 
-def _written(path: Path) -> float:
-    """An empty log of SQLite's was made by somebody who only reads."""
-    try:
-        found = path.stat()
-    except OSError:
-        return 0.0
-    return found.st_mtime if found.st_size else 0.0
+def written(run: RunDirectory) -> list[os.stat_result]:
+    """Of the files of the run's database that hold something. An empty log of SQLite's was made by who only reads."""
+    found = []
+    for path in (run.database, run.database.with_name("run.db-wal")):
+        with suppress(OSError):
+            found.append(path.stat())
+    return [about for about in found if about.st_size]

@@ -59,11 +59,8 @@ def run_summaries(runs_dir: Path) -> Iterator[RunSummary]:
 
 def run_summary(run: RunDirectory) -> RunSummary:
     """One run. Raises :class:`~lmrun.errors.StoreError` where it cannot be read."""
-    reader = RunReader(run)
-    try:
+    with closing(RunReader(run)) as reader:
         return _summary(reader)
-    finally:
-        reader.close()
 
 
 def _summary(reader: RunReader) -> RunSummary:

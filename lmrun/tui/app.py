@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
@@ -203,12 +204,12 @@ class LmrunApp(App[None]):
     @work(group="start", exclusive=True)
     async def _start(self, manifest: Path) -> None:
         try:
-            runs_dir, unfinished = await asyncio.to_thread(runs_of, manifest, self.options)
+            runs_dir, live = await asyncio.to_thread(runs_of, manifest, self.options)
         except LmrunError as error:
             self.push_screen(Notice(f"{manifest.name} cannot run", error.in_full()))
             return
-        if unfinished and not self.options.fresh and await asyncio.to_thread(_is_live, unfinished):
-            self.open_run(unfinished)
+        if live and not self.options.fresh:
+            self.open_run(live)
             self.go("dashboard")
             return
         self._begin(partial(start_batch, manifest, self.options, runs_dir))
@@ -356,20 +357,9 @@ def run_app(app: LmrunApp) -> None:
     app.run()
 
 
-def _is_live(run: RunDirectory) -> bool:
-    watch = RunWatch(run)
-    try:
-        return watch.look().state in LIVE
-    finally:
-        watch.close()
-
-
 def _send(run: RunDirectory, name: str, arguments: Mapping[str, str]) -> Reply:
-    client = ControlClient(run)
-    try:
+    with closing(ControlClient(run)) as client:
         return client.send(name, **arguments)
-    finally:
-        client.close()
 
 
 def _starting_view(engine: Engine, before: RunView | None) -> RunView:

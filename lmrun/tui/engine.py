@@ -183,15 +183,16 @@ def _ignored(number: signal.Signals) -> Iterator[None]:
 
 
 def runs_of(manifest: Path, options: Options) -> tuple[Path, RunDirectory | None]:
-    """Where the runs of a manifest go, and its unfinished run, if there is one.
+    """Where the runs of a manifest go, and the one that an engine works on, if there is one.
 
     Raises:
         LmrunError: if the manifest is wrong.
     """
+    from lmrun.engine.alive import is_live
     from lmrun.engine.inputs import open_manifest
     from lmrun.engine.open import unfinished
     from lmrun.manifest import manifest_hash
 
     loaded = open_manifest(str(manifest), options.overrides())
     found = unfinished(loaded.run.runs_dir, manifest_hash(loaded))
-    return loaded.run.runs_dir, found[0] if found else None
+    return loaded.run.runs_dir, found[0] if found and is_live(*found) else None

@@ -9,18 +9,17 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from lmrun.engine.alive import written
 from lmrun.engine.listing import RunSummary, run_summary
 from lmrun.errors import LmrunError
 from lmrun.store.reader import UNREADABLE
 from lmrun.store.runs import RunDirectory, run_folders
 from lmrun.tui.filters import Filter, Keys
-from lmrun.tui.state import LIVE, MARKS, RunState
+from lmrun.tui.state import ENDED, LIVE, MARKS, RunState
 
 STATES = (*MARKS, "broken")
 KEYS: Keys = MappingProxyType({"name": (), "model": (), "status": STATES, "score": ()})
 """What a filter can ask of a run; other words occur in any of this, or in its id."""
-
-_ENDED: dict[str, RunState] = {"complete": "complete", "incomplete": "incomplete", "interrupted": "interrupted"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ class RunLine:
         """None where it cannot be read."""
         if self.summary is None:
             return None
-        return "running" if self.summary.live else _ENDED.get(self.summary.status, "dead")
+        return "running" if self.summary.live else ENDED.get(self.summary.status, "dead")
 
     @property
     def live(self) -> bool:
@@ -94,16 +93,8 @@ Stamp = tuple[tuple[int, int], ...]
 
 
 def stamp(run: RunDirectory) -> Stamp:
-    """Changes whenever something is written. Reading makes an empty log, which counts for nothing."""
-    found = []
-    for path in (run.database, run.database.with_name("run.db-wal")):
-        try:
-            about = path.stat()
-        except OSError:
-            continue
-        if about.st_size:
-            found.append((about.st_mtime_ns, about.st_size))
-    return tuple(found)
+    """Changes whenever something is written."""
+    return tuple((about.st_mtime_ns, about.st_size) for about in written(run))
 
 
 def _line(run: RunDirectory) -> RunLine:

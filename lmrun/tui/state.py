@@ -12,6 +12,8 @@ RunState = Literal["starting", "running", "paused", "draining", "complete", "inc
 """``dead``: its status says running, but no engine holds it."""
 
 LIVE: frozenset[RunState] = frozenset({"starting", "running", "paused", "draining"})
+ENDED: dict[str, RunState] = {"complete": "complete", "incomplete": "incomplete", "interrupted": "interrupted"}
+"""By status of a run: the state of one that nobody works on any more."""
 MARKS: dict[RunState, str] = {
     "starting": "◌",
     "running": "●",

@@ -14,15 +14,13 @@ from lmrun.engine.control.client import ControlClient
 from lmrun.engine.progress import JobProgress, ModelProgress, Snapshot
 from lmrun.store.runs import RunDirectory
 from lmrun.tui.history import History
-from lmrun.tui.state import LIVE, JobLine, RunState, RunView
+from lmrun.tui.state import ENDED, LIVE, JobLine, RunState, RunView
 from lmrun.tui.stored import Stored, StoredRun
 
 PATIENCE = 1.0
 """Seconds that an engine has for an answer."""
 START = 5.0
 """Seconds after which an engine that never answered is not starting any more."""
-
-_ENDED: dict[str, RunState] = {"complete": "complete", "incomplete": "incomplete", "interrupted": "interrupted"}
 
 _Line = TypeVar("_Line", JobLine, ModelProgress)
 
@@ -140,7 +138,7 @@ class RunWatch:
         status = str(facts.get("status", ""))
         if status != "running":
             # Facts are missing where the files never could be read: nothing works on that run either, for all we know.
-            return _ENDED.get(status, "interrupted"), ""
+            return ENDED.get(status, "interrupted"), ""
         lives = engine_lives(self._run, facts)
         if lives is None:
             return "running", f"works on {facts.get('host')}: seen through its files only"
@@ -180,7 +178,7 @@ def _resting(view: RunView) -> RunView:
 
 def _live_state(snapshot: Snapshot, facts: Mapping[str, Any]) -> RunState:
     if snapshot.phase in ("finished", "interrupted"):
-        return _ENDED.get(str(facts.get("status")), "draining")
+        return ENDED.get(str(facts.get("status")), "draining")
     if snapshot.phase == "draining":
         return "draining"
     if snapshot.paused:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from lmrun.display.format import brief, duration, share
 from lmrun.tui.state import JobLine
 
@@ -49,11 +47,6 @@ def _amount(value: float, *, percent: bool) -> str:
 def job_score(job: JobLine) -> str:
     """Of a job."""
     return score(job.value, job.interval, percent=job.percent)
-
-
-def job_name(label: str) -> str:
-    """A job's label, with the most usual axis in the words of the field."""
-    return re.sub(r"@num_fewshot=(\d+)$", r" \1-shot", label)
 
 
 def speed(per_second: float | None) -> str:

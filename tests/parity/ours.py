@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.parity.cases import REPLIES, Setting
+from tests.toml import toml_lines
 
 ROOT = Path(__file__).resolve().parents[2]
 Rows = list[dict[str, Any]]
@@ -128,9 +129,9 @@ class Ours:
             values["generation"] = dict(setting.generation)
         if setting.system_instruction is not None:
             values["system_instruction"] = setting.system_instruction
-        lines = [f'name = "{name}"', "[[models]]", 'name = "model"', *_toml(model)]
+        lines = [f'name = "{name}"', "[[models]]", 'name = "model"', *toml_lines(model)]
         for task in tasks:
-            lines += ["[[tasks]]", *_toml({"name": task, **values})]
+            lines += ["[[tasks]]", *toml_lines({"name": task, **values})]
         path = self.folder / f"{name}.toml"
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return path
@@ -143,16 +144,6 @@ def _numbers(value: Any) -> Any:
     if isinstance(value, list):
         return [_numbers(item) for item in value]
     return float(value) if value in ("nan", "inf", "-inf") else value
-
-
-def _toml(values: Mapping[str, Any]) -> list[str]:
-    return [f"{name} = {_toml_value(value)}" for name, value in values.items()]
-
-
-def _toml_value(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(_toml(value)) + " }"
-    return json.dumps(value)  # JSON's strings, numbers, booleans and lists are TOML's
 
 
 def halves(items: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.backends.make import WORDS
+from tests.toml import toml_lines
 
 ROOT = Path(__file__).resolve().parents[2]
 SCORED = ("real_words", "real_choices", "real_rolling")
@@ -154,10 +155,10 @@ class Folder:
         return samples
 
     def _manifest(self, model: Mapping[str, Any], tasks: Sequence[str], settings: Mapping[str, Any]) -> Path:
-        lines = ["[[models]]", *_toml({"name": "model", **model})]
+        lines = ["[[models]]", *toml_lines({"name": "model", **model})]
         for task in tasks:
-            lines += ["[[tasks]]", *_toml({"name": task, **settings})]
-        lines += ["[tasks_path]", *_toml({"paths": ["tasks"]})]
+            lines += ["[[tasks]]", *toml_lines({"name": task, **settings})]
+        lines += ["[tasks_path]", *toml_lines({"paths": ["tasks"]})]
         path = self.path / "servers.toml"
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return path
@@ -166,13 +167,3 @@ class Folder:
         settings = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **(environment or {})}
         command = [sys.executable, "-m", "lmrun", *arguments]
         return subprocess.run(command, cwd=self.path, env=settings, capture_output=True, text=True, check=False)
-
-
-def _toml(values: Mapping[str, Any]) -> list[str]:
-    return [f"{name} = {_toml_value(value)}" for name, value in values.items()]
-
-
-def _toml_value(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(_toml(value)) + " }"
-    return json.dumps(value)  # JSON's strings, numbers, booleans and lists are TOML's

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -20,6 +20,15 @@ NARROW, SHORT = 100, 30
 """Columns and lines below which a page has the class ``-narrow`` or ``-short``."""
 
 
+def app_of(screen: Screen[Any]) -> LmrunApp:
+    """The app that a screen is of."""
+    from lmrun.tui.app import LmrunApp
+
+    app = screen.app
+    assert isinstance(app, LmrunApp)
+    return app
+
+
 class Page(Screen[None]):
     """A page of the app: header, body, footer. Subclasses state ``page`` and write :meth:`body`."""
 
@@ -35,11 +44,7 @@ class Page(Screen[None]):
     @property
     def lmrun(self) -> LmrunApp:
         """The app."""
-        from lmrun.tui.app import LmrunApp
-
-        app = self.app
-        assert isinstance(app, LmrunApp)
-        return app
+        return app_of(self)
 
     def compose(self) -> ComposeResult:
         """Header, body, footer."""

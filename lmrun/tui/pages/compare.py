@@ -13,6 +13,7 @@ from textual.content import Content
 from textual.widgets import ContentSwitcher, Static
 from textual.worker import Worker, WorkerState
 
+from lmrun.display.format import job_name
 from lmrun.store.pairs import Quadrant, Side, TaskPair
 from lmrun.store.reader import UNREADABLE, RunReader
 from lmrun.store.runs import RunDirectory, all_runs
@@ -27,7 +28,6 @@ from lmrun.tui.widgets.compare.pairs import PairList
 from lmrun.tui.widgets.compare.tasks import TaskList
 from lmrun.tui.widgets.filter_bar import FilterBar
 from lmrun.tui.widgets.virtual import VirtualTable
-from lmrun.tui.words import job_name
 
 _QUADRANTS: Mapping[Quadrant, str] = MappingProxyType(
     {"all": "all", "both": "both right", "a": "only A right", "b": "only B right", "none": "none right"}

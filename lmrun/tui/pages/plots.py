@@ -16,6 +16,7 @@ from textual.worker import Worker, WorkerState
 from lmrun.store.gauges import Point
 from lmrun.store.reader import UNREADABLE, RunReader
 from lmrun.store.runs import RunDirectory
+from lmrun.tui.pages.base import app_of
 from lmrun.tui.text import one_line
 from lmrun.tui.widgets.keys import Keys
 from lmrun.tui.widgets.score_plot import ScorePlot
@@ -57,11 +58,7 @@ class PlotsScreen(Screen[None]):
     @property
     def lmrun(self) -> LmrunApp:
         """The app."""
-        from lmrun.tui.app import LmrunApp
-
-        app = self.app
-        assert isinstance(app, LmrunApp)
-        return app
+        return app_of(self)
 
     def compose(self) -> ComposeResult:
         """Names of the plots, a plot, keys."""

@@ -10,6 +10,7 @@ from textual.app import ComposeResult
 from textual.containers import Container
 from textual.message import Message
 
+from lmrun.display.format import job_name
 from lmrun.display.samples import sample_text
 from lmrun.errors import LmrunError
 from lmrun.store.notes import Notes
@@ -27,7 +28,6 @@ from lmrun.tui.widgets.sample.listing import SampleList
 from lmrun.tui.widgets.sample.pane import SamplePane
 from lmrun.tui.widgets.sample.reader import Reader
 from lmrun.tui.widgets.virtual import VirtualTable
-from lmrun.tui.words import job_name
 
 if TYPE_CHECKING:
     from lmrun.tui.widgets.sample.note import Written

@@ -7,13 +7,13 @@ from typing import ClassVar
 
 from textual.binding import BindingType
 
-from lmrun.display.format import brief
+from lmrun.display.format import brief, job_name
 from lmrun.tui.actions import TABLE, bindings
 from lmrun.tui.job_list import ENDED, ORDERS, current, progress
 from lmrun.tui.state import JobLine
 from lmrun.tui.text import one_line
 from lmrun.tui.widgets.virtual import Cell, Column, Row, VirtualTable
-from lmrun.tui.words import bar, job_name, job_score, percentage, remaining, speed
+from lmrun.tui.words import bar, job_score, percentage, remaining, speed
 
 BAR = 10
 WIDE = 100

@@ -10,11 +10,10 @@ from textual.app import ComposeResult
 from textual.containers import Vertical, VerticalScroll
 from textual.widgets import Static
 
-from lmrun.display.format import brief, dollars
+from lmrun.display.format import brief, dollars, job_name
 from lmrun.tui.manifests import Checked, Line, near
 from lmrun.tui.text import one_line, shown
 from lmrun.tui.widgets.virtual import Cell, Column, Fetch, Row, VirtualTable
-from lmrun.tui.words import job_name
 
 NEVER = 1_000_000
 """Columns of a terminal that is never so wide."""

@@ -7,9 +7,9 @@ from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
 
+from lmrun.display.format import job_name
 from lmrun.tui.state import LIVE, JobLine, RunView
 from lmrun.tui.text import one_line
-from lmrun.tui.words import job_name
 
 
 class NowLine(Widget):

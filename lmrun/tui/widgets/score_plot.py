@@ -9,9 +9,10 @@ from textual.app import RenderResult
 from textual.content import Content
 from textual.widget import Widget
 
+from lmrun.display.format import job_name
 from lmrun.tui.state import JobLine
 from lmrun.tui.text import fit, one_line
-from lmrun.tui.words import job_name, job_score
+from lmrun.tui.words import job_score
 
 SCORE = 20
 """Cells of a score in words."""

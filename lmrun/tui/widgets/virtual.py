@@ -13,11 +13,11 @@ from textual.events import Click, Resize
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.reactive import reactive
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from lmrun.tui.actions import bindings
 from lmrun.tui.text import fit
+from lmrun.tui.widgets.styled import StyledLines
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ PAGE = 64
 _KEPT = 32
 
 
-class VirtualTable(ScrollView, can_focus=True):
+class VirtualTable(StyledLines, can_focus=True):
     """Shows ``count`` rows that ``fetch`` gives by number."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -95,9 +95,6 @@ class VirtualTable(ScrollView, can_focus=True):
         self._pages: dict[int, Sequence[Row]] = {}
         self._widths: tuple[tuple[int, int], ...] = ()
         """(place in ``columns``, width) of those that are drawn."""
-        self._base = Style.null()
-        self._styles: dict[tuple[str, Style, bool], Style] = {}
-        """Made once: Textual forgets those of its own whenever all lines are drawn again."""
 
     # -- what others do with it ----------------------------------------------------------------------------------------
 
@@ -160,16 +157,6 @@ class VirtualTable(ScrollView, can_focus=True):
         rest = max(4, width - fixed - 2)
         self._widths = tuple((place, self._columns[place].width or rest) for place in fits)
         self.refresh()
-
-    def render_lines(self, crop: Region) -> list[Strip]:
-        """Lines; the style that they share is found once for all of them, for that takes longer than a line."""
-        self._base = self.rich_style
-        return super().render_lines(crop)
-
-    def notify_style_update(self) -> None:
-        """Another theme, or another state."""
-        self._styles.clear()
-        super().notify_style_update()
 
     def render_line(self, y: int) -> Strip:
         """The head, or a row."""

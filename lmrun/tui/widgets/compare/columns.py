@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lmrun.display.format import brief
+from lmrun.display.format import brief, job_name
 from lmrun.scoring.score import HEADLINES
 from lmrun.store.pairs import MetricPair, TaskPair
 from lmrun.tui.text import one_line
 from lmrun.tui.widgets.virtual import Cell, Column
-from lmrun.tui.words import job_name
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,12 @@ from textual.message import Message
 from textual.widgets import Static
 from textual.worker import get_current_worker
 
+from lmrun.display.format import job_name
 from lmrun.store.pairs import PairReader, Side, TaskPair
 from lmrun.store.reader import UNREADABLE
 from lmrun.tui.text import one_line
 from lmrun.tui.widgets.compare.columns import headline, metric_words, remarks, task_columns, task_row
 from lmrun.tui.widgets.virtual import Row, VirtualTable
-from lmrun.tui.words import job_name
 
 _BAR = 48
 _FILLS = ("█", "▓", "▒", "░")

@@ -7,13 +7,12 @@ from types import MappingProxyType
 
 from textual.content import Content
 
-from lmrun.display.format import duration, number, spending
+from lmrun.display.format import duration, job_name, number, spending
 from lmrun.engine.remarks import job_flags
 from lmrun.store.reader import RunReader
 from lmrun.store.records import JobView, MetricRecord
 from lmrun.tui.run_list import RunLine
 from lmrun.tui.text import fit, one_line
-from lmrun.tui.words import job_name
 
 _MUTED = "$foreground-muted"
 _LABEL, _METRIC, _MODEL = 32, 12, 16

@@ -15,13 +15,13 @@ from textual.message import Message
 from textual.widgets import Static
 from textual.worker import get_current_worker
 
+from lmrun.display.format import job_name
 from lmrun.store.browse import SampleLine
 from lmrun.store.reader import UNREADABLE, RunReader, SampleQuery
 from lmrun.store.runs import RunDirectory
 from lmrun.tui.stored import PATIENCE_MS
 from lmrun.tui.text import one_line
 from lmrun.tui.widgets.virtual import Cell, Column, Row, VirtualTable
-from lmrun.tui.words import job_name
 
 _PACE = 0.1
 """Seconds until it is shown for the second time how far reading has come; then it takes twice as long each time."""

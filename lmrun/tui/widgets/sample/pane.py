@@ -12,6 +12,7 @@ from textual.containers import Vertical
 from textual.events import Resize
 from textual.message import Message
 
+from lmrun.display.format import job_name
 from lmrun.store.reader import UNREADABLE, RunReader
 from lmrun.store.records import JobView, SampleDetail
 from lmrun.store.runs import RunDirectory
@@ -26,7 +27,6 @@ from lmrun.tui.widgets.sample.reader import Reader
 from lmrun.tui.widgets.sample.tabs import VIEWS, Tabs, View
 from lmrun.tui.widgets.sample.tokens import token_lines
 from lmrun.tui.widgets.sample.values import is_right
-from lmrun.tui.words import job_name
 
 
 class _Wanted(NamedTuple):

@@ -13,12 +13,12 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.binding import BindingType
 from textual.events import Resize
-from textual.geometry import Region, Size
-from textual.scroll_view import ScrollView
+from textual.geometry import Size
 from textual.strip import Strip
 
 from lmrun.tui.actions import bindings
 from lmrun.tui.widgets.sample.lines import Line, breaks
+from lmrun.tui.widgets.styled import StyledLines
 
 _STYLES = (
     *("dim", "strong", "good", "bad", "warn"),
@@ -28,7 +28,7 @@ _STYLES = (
 _END = attrgetter("end")
 
 
-class Reader(ScrollView, can_focus=True):
+class Reader(StyledLines, can_focus=True):
     """Shows lines."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"reader--{name}" for name in _STYLES}
@@ -60,9 +60,6 @@ class Reader(ScrollView, can_focus=True):
         self._width = 0
         self._rows = array("l")
         """Three numbers for each row of the screen: its line, and where it begins and ends in it."""
-        self._base = Style.null()
-        self._styles: dict[tuple[str, Style], Style] = {}
-        """Made once: Textual forgets those of its own whenever all rows are drawn again."""
 
     def show(self, lines: Sequence[Line], *, keep: bool = False) -> None:
         """Show other lines, from their beginning or, to ``keep`` the place, from where the old ones stood."""
@@ -91,16 +88,6 @@ class Reader(ScrollView, can_focus=True):
                 rows.extend((number, start, end))
         self._rows = rows
         self.virtual_size = Size(0, len(rows) // 3)
-
-    def render_lines(self, crop: Region) -> list[Strip]:
-        """Rows; the style that they share is found once for all of them, for that takes longer than a row."""
-        self._base = self.rich_style
-        return super().render_lines(crop)
-
-    def notify_style_update(self) -> None:
-        """Another theme, or another state."""
-        self._styles.clear()
-        super().notify_style_update()
 
     def render_line(self, y: int) -> Strip:
         """A row."""
