@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from lmrun.backends.hf.tree.boxes import Division, Group
 from lmrun.backends.hf.tree.pack import Block, Kept, Pack
 from lmrun.backends.hf.tree.softmax import Merged, Rule
 
@@ -59,6 +60,11 @@ class Frame:
     path: Path
     depths: Any
     """Tensor of the position of each token in its row."""
+
+    @cached_property
+    def division(self) -> Division:
+        """How the pack is computed part by part."""
+        return Division.of(self.pack)
 
     @cached_property
     def on_path(self) -> int:
@@ -137,17 +143,29 @@ def tree_attention(
 
 def _cascade(frame: Frame, layer: int, rule: Rule, query: Any, key: Any, value: Any) -> Merged:
     merged = Merged.of(query, value)
-    for piece in frame.pack.pieces:
+    for group in frame.division.groups:
+        _within(frame, group, rule, query, key, value, merged)
+    for piece in frame.division.large:
         own = slice(piece.at, piece.stop)
-        near = None if rule.sees_all(piece.end - 1, piece.start) else rule.near(frame.depths[own], frame.depths[own])
+        near = None if rule.sees_all(piece.end - 1, piece.start) else rule.near(frame.depths[own, None], frame.depths[own])
         merged.begin(own, *rule.part(query[:, own], key[:, own], value[:, own], near, causal=True))
-    for block in frame.pack.blocks:
+    for block in frame.division.blocks:
         places = slice(block.queries.start, block.queries.stop)
         above = frame.ruler[block.depth : block.depth + len(block.keys)]
-        near = None if rule.sees_all(frame.deepest, block.depth) else rule.near(frame.depths[places], above)
+        near = None if rule.sees_all(frame.deepest, block.depth) else rule.near(frame.depths[places, None], above)
         keys, values = _above(frame, layer, block, key, value)
         merged.add(places, *rule.part(query[:, places], keys, values, near))
     return merged
+
+
+def _within(frame: Frame, group: Group, rule: Rule, query: Any, key: Any, value: Any, merged: Merged) -> None:
+    visible = group.visible
+    if not rule.sees_all(frame.deepest, 0):
+        depths = frame.depths[group.places]
+        visible = visible & rule.near(depths[:, :, None], depths[:, None])
+    output, total = rule.boxes(*(tensor[:, group.places] for tensor in (query, key, value)), visible)
+    at = group.places.flatten()[group.real]
+    merged.begin(at, output.flatten(1, 2)[:, group.real], total.flatten(1)[:, group.real])
 
 
 def _together(frame: Frame, layer: int, rule: Rule, query: Any, key: Any, value: Any) -> Merged:
@@ -159,7 +177,7 @@ def _together(frame: Frame, layer: int, rule: Rule, query: Any, key: Any, value:
         value = torch.cat([values[:, : frame.on_path], value], dim=1)
     visible = frame.visible
     if not rule.sees_all(frame.deepest, 0):
-        visible = visible & rule.near(frame.depths, frame.key_depths)
+        visible = visible & rule.near(frame.depths[:, None], frame.key_depths)
     merged = Merged.of(query, value)
     merged.begin(slice(None), *rule.part(query, key, value, visible))
     return merged

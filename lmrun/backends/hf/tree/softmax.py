@@ -24,8 +24,8 @@ class Rule:
         return self.window is None or deepest - first < self.window
 
     def near(self, queries: Any, keys: Any) -> Any:
-        """Which keys are in the window of which queries, by their positions; nothing is that comes later."""
-        distance = queries[:, None] - keys
+        """Which keys are in the window of which queries, by their positions, broadcast; nothing is that comes later."""
+        distance = queries - keys
         return (distance >= 0) & (distance < self.window)
 
     def part(self, query: Any, key: Any, value: Any, visible: Any = None, *, causal: bool = False) -> tuple[Any, Any]:
@@ -42,24 +42,42 @@ class Rule:
         # Heads with the same keys are as good as more queries.
         folded = query.reshape(key.shape[0], -1, query.shape[2])
         plain = visible is None and self.softcap is None and query.shape[2] == value.shape[2]
-        output, total = self._fused(folded, key, value, causal) if plain else self._slow(folded, key, value, visible, causal)
+        attend = self._fused if plain else self._slow
+        output, total = attend(folded[None], key[None], value[None], visible, causal)
         return output.reshape(*query.shape[:2], -1), total.reshape(query.shape[:2])
 
-    def _fused(self, query: Any, key: Any, value: Any, causal: bool) -> tuple[Any, Any]:
+    def boxes(self, query: Any, key: Any, value: Any, visible: Any) -> tuple[Any, Any]:
+        """Output ``[heads, box, n, size]`` and log-sum of queries of the same shape, each over the keys of its box.
+
+        Args:
+            visible: bool ``[box, n, n]``.
+        """
+        shared = query.shape[0] // key.shape[0]
+        if shared > 1:
+            key, value = key.repeat_interleave(shared, dim=0), value.repeat_interleave(shared, dim=0)
+        query, key, value = (tensor.transpose(0, 1) for tensor in (query, key, value))
+        attend = self._fused if self.softcap is None and query.shape[-1] == value.shape[-1] else self._slow
+        output, total = attend(query, key, value, visible[:, None], causal=False)
+        return output.transpose(0, 1), total.transpose(0, 1)
+
+    def _fused(self, query: Any, key: Any, value: Any, visible: Any, causal: bool) -> tuple[Any, Any]:
         import torch
 
+        mask = None
+        if visible is not None:
+            mask = torch.zeros(visible.shape, dtype=query.dtype).masked_fill_(~visible, -math.inf)
         kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-        output, total = kernel(query[None], key[None], value[None], 0.0, causal, scale=self.scale)
-        return output[0], total[0]
+        output, total = kernel(query, key, value, 0.0, causal, attn_mask=mask, scale=self.scale)
+        return output, total
 
     def _slow(self, query: Any, key: Any, value: Any, visible: Any, causal: bool) -> tuple[Any, Any]:
         import torch
 
-        scores = (query @ key.transpose(1, 2)).float() * self.scale
+        scores = (query @ key.transpose(-1, -2)).float() * self.scale
         if self.softcap is not None:
             scores = torch.tanh(scores / self.softcap) * self.softcap
         if visible is None and causal:
-            visible = torch.ones(scores.shape[1:], dtype=torch.bool, device=scores.device).tril()
+            visible = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
         if visible is not None:
             scores = scores.masked_fill(~visible, -math.inf)
         total = scores.logsumexp(dim=-1)
