@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from lmrun.backends.hf.loading import is_out_of_memory, load_model, load_tokeniz
 from lmrun.backends.hf.options import HfOptions
 from lmrun.backends.hf.plan import GENERATION_STEP, Room, Row, batches, merge_rows, padded_length, rounds
 from lmrun.backends.hf.scoring import Score
+from lmrun.backends.hf.tree.shared import Unshareable
 from lmrun.backends.source import Source, locate
 from lmrun.backends.templates import delimiters, template_file, template_name
 from lmrun.backends.tokenize import Encoder, Unanswerable
@@ -135,7 +136,7 @@ class HfBackend:
             else:
                 rows.append(row)
         yield from _without(answered, refused)
-        for scores in self._score(loaded, merge_rows(rows), answered):
+        for scores in self._score(loaded, [rows], answered):
             yield [(s.member.owner, _scored(drafts[s.member.owner], s)) for s in scores]
 
     def _run_rolling(self, loaded: Loaded, requests: Sequence[Request], answered: frozenset[int]) -> Iterator[Chunk]:
@@ -152,13 +153,13 @@ class HfBackend:
                     ready[i] = Response(logprob=0.0)
         yield from _without(answered, ready)
         parts: defaultdict[int, dict[int, Score]] = defaultdict(dict)
-        for together in rounds(texts, loaded.shape.batch_tokens * _ROUND_BATCHES):
-            for scores in self._score(loaded, merge_rows(together), answered):
-                for score in scores:
-                    parts[score.member.owner][score.member.part] = score
-                finished = [i for i in {s.member.owner: None for s in scores} if len(parts[i]) == len(texts[i])]
-                if finished:
-                    yield [(i, _rolled(texts[i], parts.pop(i))) for i in finished]
+        together = rounds(texts, loaded.shape.batch_tokens * _ROUND_BATCHES)
+        for scores in self._score(loaded, together, answered):
+            for score in scores:
+                parts[score.member.owner][score.member.part] = score
+            finished = [i for i in {s.member.owner: None for s in scores} if len(parts[i]) == len(texts[i])]
+            if finished:
+                yield [(i, _rolled(texts[i], parts.pop(i))) for i in finished]
 
     def _run_generation(self, loaded: Loaded, requests: Sequence[Request], answered: frozenset[int]) -> Iterator[Chunk]:
         refused: dict[int, Response] = {}
@@ -180,8 +181,27 @@ class HfBackend:
 
     # -- batches -------------------------------------------------------------------------------------------------------
 
-    def _score(self, loaded: Loaded, rows: Sequence[Row], answered: frozenset[int]) -> Iterator[list[Score]]:
+    def _score(
+        self, loaded: Loaded, rounds: Iterable[Sequence[Row]], answered: frozenset[int]
+    ) -> Iterator[list[Score]]:
+        """Scores of rows: with shared prefixes all together if this model can, else round by round."""
+        rounds = list(rounds)
+        done: set[tuple[int, int]] = set()
+        if loaded.tree:
+            try:
+                for scores in loaded.tree.scores(merge_rows([row for rows in rounds for row in rows]), answered):
+                    done.update((score.member.owner, score.member.part) for score in scores)
+                    self._usage = replace(self._usage, phase=loaded.tree.phase, facts=loaded.facts())
+                    yield scores
+                return
+            except Unshareable as reason:
+                loaded.unshare(str(reason))
+        for rows in rounds:
+            yield from self._score_alone(loaded, merge_rows([row.without((), done) for row in rows]), answered)
+
+    def _score_alone(self, loaded: Loaded, rows: Sequence[Row], answered: frozenset[int]) -> Iterator[list[Score]]:
         """Scores batch by batch; what belongs to answered requests is left out, the batches stay the same."""
+        rows = [row for row in rows if row.members]
         scorer = loaded.scorer()
         lengths = [padded_length(len(row.inputs), loaded.max_length) for row in rows]
         plan = list(batches(lengths, loaded.shape))
@@ -194,6 +214,7 @@ class HfBackend:
 
             self._show(number, len(plan), len(todo), len(batch) * length)
             yield from _within_memory(todo, length, self._scoring_room, answer, _unscored)
+        self._usage = replace(self._usage, facts=loaded.facts())
 
     def _generate(
         self,

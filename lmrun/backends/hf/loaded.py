@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,9 +14,27 @@ from lmrun.backends.hf.options import HfOptions
 from lmrun.backends.hf.plan import CPU_BATCH_TOKENS, CPU_ROW_MULTIPLE, Member, Row, Shape, gpu_batch_tokens
 from lmrun.backends.hf.reasoning import ReasoningDecoder
 from lmrun.backends.hf.scoring import Scorer, keeps_logits
+from lmrun.backends.hf.tree.scorer import TreeScorer
+from lmrun.backends.hf.tree.shared import SharingModel, obstacle
 from lmrun.backends.reasoning import Delimiters
 from lmrun.backends.tokenize import Encoder, Tokens, TooLong, cut_pair, cut_prompt
 from lmrun.requests import Request, Response, content_key
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Forward:
+    """A model's forward pass, counted."""
+
+    model: Any
+    tokens: int = 0
+    """That went in so far, padding included."""
+
+    def __call__(self, *, input_ids: Any, **inputs: Any) -> Any:
+        """An output with ``logits``."""
+        self.tokens += input_ids.numel()
+        return self.model(input_ids=input_ids, **inputs)
 
 
 @dataclass(slots=True)
@@ -31,6 +50,12 @@ class Loaded:
     generate: Callable[..., Any]
     reasoning: ReasoningDecoder | None
     too_long: TooLong
+    alone: Forward
+    """Counts what is computed without shared prefixes."""
+    tree: TreeScorer | None = None
+    """Scores with shared prefixes; None where the model or the manifest rules it out."""
+    unshared: str | None = None
+    """Why there is none."""
 
     @classmethod
     def of(
@@ -39,7 +64,17 @@ class Loaded:
         """A model just loaded."""
         reasoning = ReasoningDecoder.of(encoder.tokenizer, delimiters) if delimiters else None
         shape = _shape(model, options)
-        return cls(model, encoder, max_length, shape, model.__call__, model.generate, reasoning, options.too_long)
+        forward = Forward(model)
+        loaded = cls(model, encoder, max_length, shape, forward, model.generate, reasoning, options.too_long, forward)
+        loaded.unshared = options.unshared or obstacle(model)
+        if not loaded.unshared:
+            loaded.tree = TreeScorer(SharingModel.of(model), loaded.scorer(), max_length, shape.batch_tokens)
+        return loaded
+
+    def unshare(self, reason: str) -> None:
+        """Score without shared prefixes from now on."""
+        _log.warning(f"prefix sharing is off: {reason}", extra={"notice": True})
+        self.tree, self.unshared = None, reason
 
     def scorer(self) -> Scorer:
         """What scores batches."""
@@ -56,6 +91,7 @@ class Loaded:
 
         device = self.model.device
         named = {"device_name": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
+        tree = self.tree
         return {
             "parameters": sum(p.numel() for p in self.model.parameters()),
             "dtype": str(self.model.dtype).removeprefix("torch."),
@@ -63,6 +99,9 @@ class Loaded:
             "batch_tokens": self.shape.batch_tokens,
             "attn_implementation": self.model.config._attn_implementation,
             "threads": torch.get_num_threads(),
+            "prefix_sharing": f"off: {self.unshared}" if self.unshared else "on",
+            "forwarded_tokens": self.alone.tokens + (tree.model.forwarded if tree else 0),
+            "distinct_tokens": tree.distinct if tree else None,
             **named,
         }
 

@@ -27,8 +27,6 @@ NAME = "lmrun_tree"
 class Path:
     """Keys and values of the path, by layer: ``[heads, depth, size]`` each."""
 
-    length: int
-    """Tokens that are ever kept at once, at most."""
     layers: dict[int, tuple[Any, Any]] = field(default_factory=dict)
     _next: list[tuple[int, Kept, Any, Any]] = field(default_factory=list)
 
@@ -41,10 +39,11 @@ class Path:
     def step(self) -> None:
         """The pack is computed: what it looked at may go where what it keeps is put."""
         for layer, kept, *new in self._next:
-            if layer not in self.layers:
-                self.layers[layer] = (_buffer(new[0], self.length), _buffer(new[1], self.length))
+            end = kept.depth + len(kept.places)
+            before = self.layers.get(layer) or (None, None)
+            self.layers[layer] = (_fitting(before[0], new[0], end), _fitting(before[1], new[1], end))
             for buffer, tokens in zip(self.layers[layer], new, strict=True):
-                buffer[:, kept.depth : kept.depth + len(kept.places)] = tokens
+                buffer[:, kept.depth : end] = tokens
         self._next.clear()
 
     def stay(self) -> None:
@@ -147,7 +146,9 @@ def _cascade(frame: Frame, layer: int, rule: Rule, query: Any, key: Any, value: 
         _within(frame, group, rule, query, key, value, merged)
     for piece in frame.division.large:
         own = slice(piece.at, piece.stop)
-        near = None if rule.sees_all(piece.end - 1, piece.start) else rule.near(frame.depths[own, None], frame.depths[own])
+        near = (
+            None if rule.sees_all(piece.end - 1, piece.start) else rule.near(frame.depths[own, None], frame.depths[own])
+        )
         merged.begin(own, *rule.part(query[:, own], key[:, own], value[:, own], near, causal=True))
     for block in frame.division.blocks:
         places = slice(block.queries.start, block.queries.stop)
@@ -163,7 +164,8 @@ def _within(frame: Frame, group: Group, rule: Rule, query: Any, key: Any, value:
     if not rule.sees_all(frame.deepest, 0):
         depths = frame.depths[group.places]
         visible = visible & rule.near(depths[:, :, None], depths[:, None])
-    output, total = rule.boxes(*(tensor[:, group.places] for tensor in (query, key, value)), visible)
+    query, key, value = (tensor[:, group.places] for tensor in (query, key, value))
+    output, total = rule.boxes(query, key, value, visible)
     at = group.places.flatten()[group.real]
     merged.begin(at, output.flatten(1, 2)[:, group.real], total.flatten(1)[:, group.real])
 
@@ -190,5 +192,12 @@ def _above(frame: Frame, layer: int, block: Block, key: Any, value: Any) -> tupl
     return key[:, keys], value[:, keys]
 
 
-def _buffer(like: Any, length: int) -> Any:
-    return like.new_empty((like.shape[0], length, like.shape[2]))
+def _fitting(buffer: Any, like: Any, length: int) -> Any:
+    """A buffer of at least ``length`` depths that begins with what is in ``buffer``."""
+    if buffer is not None and buffer.shape[1] >= length:
+        return buffer
+    before = 0 if buffer is None else buffer.shape[1]
+    larger = like.new_empty((like.shape[0], max(length, 2 * before), like.shape[2]))
+    if before:
+        larger[:, :before] = buffer
+    return larger

@@ -51,11 +51,6 @@ class Tree:
         """Tokens of the longest row."""
         return max(len(row.inputs) for row in self.rows)
 
-    @property
-    def deepest_kept(self) -> int:
-        """Tokens of the longest path that is kept between packs."""
-        return max((a.end for pack in self.plan for a in pack.after), default=0)
-
     def member(self, read: Read) -> Member:
         """Whose tokens these are."""
         return self.rows[read.row].members[read.member]
@@ -132,4 +127,3 @@ class Tally:
         del self._found[read.row, read.member]
         total = math.fsum(logprob for logprob, _ in found)
         return Score(member, total, all(hit for _, hit in found), NOT_A_NUMBER if math.isnan(total) else None)
-

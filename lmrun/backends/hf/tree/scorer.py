@@ -32,6 +32,8 @@ class TreeScorer:
     plain: Scorer
     max_length: int
     pack_tokens: int
+    phase: str = ""
+    """What is being computed."""
     distinct: int = 0
     """Distinct tokens of all trees so far."""
     most: int | None = None
@@ -45,14 +47,17 @@ class TreeScorer:
         Raises:
             Unshareable: this model gives other numbers that way, or memory is short; what was yielded is right.
         """
+        if not rows:
+            return
         tree = Tree.of(rows, self.pack_tokens)
         self.distinct += tree.size
-        walk = _Walk(self, tree, Path(tree.deepest_kept), Tally(tree), answered)
+        walk = _Walk(self, tree, Path(), Tally(tree), answered)
         todo = tree.wanted(answered)
         proof = _Proof.of(tree, answered) if tree.longest > self.proven else None
         for pack in tree.plan:
             if pack.number not in todo:
                 continue
+            self.phase = f"pack {pack.number + 1:,}/{len(tree.plan):,}, {pack.size:,} tokens"
             found = walk.run(pack)
             if proof:
                 found = proof.add(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ class SharingModel:
 
         if self.model.dtype in (torch.float32, torch.float64):
             return 1e-4 * (1 + tokens)
-        return 0.2 * (1 + tokens**0.5)
+        return 0.2 * (1 + math.sqrt(tokens))
 
     def hidden(self, frame: Frame, tokens: Sequence[int]) -> Any:
         """Last hidden states ``[place, width]`` of a pack."""

@@ -104,8 +104,8 @@ class Merged:
 
     def begin(self, places: slice, output: Any, total: Any) -> None:
         """The first part for these places."""
-        self.outputs[:, places] = output
-        self.totals[:, places] = total
+        self.outputs[:, places] = output.float()
+        self.totals[:, places] = total.float()
 
     def add(self, places: slice, output: Any, total: Any) -> None:
         """A further part, over other keys."""
