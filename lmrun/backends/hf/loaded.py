@@ -68,7 +68,7 @@ class Loaded:
         loaded = cls(model, encoder, max_length, shape, forward, model.generate, reasoning, options.too_long, forward)
         loaded.unshared = options.unshared or obstacle(model)
         if not loaded.unshared:
-            loaded.tree = TreeScorer(SharingModel.of(model), loaded.scorer(), max_length, shape.batch_tokens)
+            loaded.tree = TreeScorer(SharingModel.of(model, shape.row_multiple), loaded.scorer(), max_length, shape.batch_tokens)
         return loaded
 
     def unshare(self, reason: str) -> None:
