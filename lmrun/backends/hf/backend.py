@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -13,11 +13,12 @@ from lmrun.backends.base import Chunk, ModelIdentity, ModelSpec, Usage
 from lmrun.backends.generation import Generation
 from lmrun.backends.hf.generating import Answer, PromptRow
 from lmrun.backends.hf.identify import identify, read_config, resolve_dtype, stated_max_length
-from lmrun.backends.hf.loaded import Loaded
+from lmrun.backends.hf.loaded import GENERATION_BATCHES, Loaded
 from lmrun.backends.hf.loading import is_out_of_memory, load_model, load_tokenizer, quiet, release_memory
 from lmrun.backends.hf.options import HfOptions
 from lmrun.backends.hf.plan import GENERATION_STEP, Room, Row, batches, merge_rows, padded_length, rounds
 from lmrun.backends.hf.scoring import Score
+from lmrun.backends.hf.tree.generator import Asked
 from lmrun.backends.hf.tree.shared import Unshareable
 from lmrun.backends.source import Source, locate
 from lmrun.backends.templates import delimiters, template_file, template_name
@@ -31,8 +32,6 @@ _Out = TypeVar("_Out")
 
 _ROUND_BATCHES = 8
 """Batches of windows after which long texts are finished and kept."""
-_GENERATION_BATCHES = 8
-"""Prompts are cheap beside the steps that follow, and a step costs little more for many rows than for one."""
 _TOO_BIG = ResponseError("out_of_memory", "this request alone does not fit into memory")
 
 
@@ -164,20 +163,41 @@ class HfBackend:
     def _run_generation(self, loaded: Loaded, requests: Sequence[Request], answered: frozenset[int]) -> Iterator[Chunk]:
         refused: dict[int, Response] = {}
         drafts: dict[int, Response] = {}
-        alike: defaultdict[str, list[PromptRow]] = defaultdict(list)
-        wanted: dict[str, Generation] = {}
+        asked: list[Asked] = []
         for i, request in enumerate(requests):
-            name = canonical_json(dict(request.generation))
             try:
-                wanted[name], row, drafts[i] = loaded.prompt(i, request)
+                wanted, row, drafts[i] = loaded.prompt(i, request)
             except Unanswerable as error:
                 refused[i] = error.response()
             else:
-                alike[name].append(row)
+                asked.append((row, wanted))
         yield from _without(answered, refused)
+        done: set[int] = set()
+        for chunk in self._generate_shared(loaded, asked, drafts, answered):
+            done.update(i for i, _ in chunk)
+            yield chunk
+        alike: defaultdict[str, list[Asked]] = defaultdict(list)
+        for row, wanted in asked:
+            if row.owner not in done:
+                alike[canonical_json(asdict(wanted))].append((row, wanted))
         for name in sorted(alike):
-            rows = sorted(alike[name], key=lambda row: (-len(row.inputs), row.inputs, row.owner))
-            yield from self._generate(loaded, wanted[name], rows, drafts, answered)
+            rows = sorted((row for row, _ in alike[name]), key=lambda row: (-len(row.inputs), row.inputs, row.owner))
+            yield from self._generate(loaded, alike[name][0][1], rows, drafts, answered)
+
+    def _generate_shared(
+        self, loaded: Loaded, asked: Sequence[Asked], drafts: Mapping[int, Response], answered: frozenset[int]
+    ) -> Iterator[Chunk]:
+        """Answers to those prompts that can be continued with a shared prefix, until that turns out to be wrong."""
+        if not loaded.shared:
+            return
+        generator = loaded.shared.generator
+        together = [one for one in asked if generator.can(one[1])]
+        try:
+            for answers in generator.answers(together, answered):
+                self._usage = replace(self._usage, phase=generator.phase, facts=loaded.facts())
+                yield [(row.owner, _generated(drafts[row.owner], answer, notes)) for row, answer, notes in answers]
+        except Unshareable as reason:
+            loaded.unshare(str(reason))
 
     # -- batches -------------------------------------------------------------------------------------------------------
 
@@ -187,11 +207,13 @@ class HfBackend:
         """Scores of rows: with shared prefixes all together if this model can, else round by round."""
         rounds = list(rounds)
         done: set[tuple[int, int]] = set()
-        if loaded.tree:
+        if loaded.shared:
             try:
-                for scores in loaded.tree.scores(merge_rows([row for rows in rounds for row in rows]), answered):
+                for scores in loaded.shared.scorer.scores(
+                    merge_rows([row for rows in rounds for row in rows]), answered
+                ):
                     done.update((score.member.owner, score.member.part) for score in scores)
-                    self._usage = replace(self._usage, phase=loaded.tree.phase, facts=loaded.facts())
+                    self._usage = replace(self._usage, phase=loaded.shared.scorer.phase, facts=loaded.facts())
                     yield scores
                 return
             except Unshareable as reason:
@@ -228,7 +250,7 @@ class HfBackend:
         most = loaded.max_length - wanted.max_new_tokens
         # One position of padding at least: transformers takes another path for a batch that needs no mask.
         lengths = [padded_length(min(len(row.inputs) + 1, most), most, GENERATION_STEP) for row in rows]
-        shape = replace(loaded.shape, batch_tokens=loaded.shape.batch_tokens * _GENERATION_BATCHES)
+        shape = replace(loaded.shape, batch_tokens=loaded.shape.batch_tokens * GENERATION_BATCHES)
         unpadded = [len(row.inputs) == most for row in rows]
         plan = list(batches(lengths, shape, unpadded.__getitem__, wanted.max_new_tokens, shape.row_multiple))
         notes = {"sampling": generator.sampling(wanted.options)} if wanted.sample else {}

@@ -158,7 +158,9 @@ class _Walk:
         reads = list(self.tree.reads(pack, self.answered))
         with torch.inference_mode():
             depths = torch.tensor(pack.depths(), device=model.device)
-            hidden = model.hidden(PackFrame(pack, self.path, depths), pack.tokens([row.inputs for row in self.tree.rows]))
+            hidden = model.hidden(
+                PackFrame(pack, self.path, depths), pack.tokens([row.inputs for row in self.tree.rows])
+            )
             places = [place for read in reads for place in read.places]
             values = model.logprobs(hidden, places, [token for read in reads for token in read.tokens])
         self.path.step()
