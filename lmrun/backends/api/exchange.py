@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import cached_property
 from typing import NamedTuple
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.helpers import ceil_timeout
 from yarl import URL
 
@@ -31,6 +33,16 @@ class Got(NamedTuple):
     raw: bytes
 
 
+class _Request(aiohttp.ClientRequest):
+    """Sent again and again, to a place that stays the same."""
+
+    @cached_property
+    def connection_key(self) -> ConnectionKey:
+        """Which connections can be used for it."""
+        key: ConnectionKey = super().connection_key
+        return key
+
+
 class Exchange:
     """Requests to one address, each with a body of its own. Made inside the loop that uses it."""
 
@@ -40,7 +52,7 @@ class Exchange:
         if url.scheme not in ("http", "https"):
             raise aiohttp.NonHttpUrlClientError(url)
         self._connector = connector
-        self._request = aiohttp.ClientRequest(
+        self._request = _Request(
             method,
             url,
             headers=headers,
