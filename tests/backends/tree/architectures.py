@@ -66,7 +66,7 @@ SHARING: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "gpt_bigcode": ("GPTBigCode", _OLD),
     "starcoder2": ("Starcoder2", {**_GROUPED, "sliding_window": WINDOW}),
-    "cohere": ("Cohere", {**_GROUPED, "logit_scale": 1.0}),
+    "cohere": ("Cohere", _GROUPED),
     "granite": ("Granite", {**_GROUPED, "logits_scaling": 3.0, "attention_multiplier": 0.1}),
     "gpt_oss": ("GptOss", {**_GROUPED, **_EXPERTS, "head_dim": 12, "sliding_window": WINDOW}),
 }

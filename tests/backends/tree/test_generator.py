@@ -47,13 +47,14 @@ def made_up_prompts(n: int = 10, header: int = 30) -> list[PromptRow]:
     return [PromptRow(i, array("i", stem + tail), f"key {i}") for i, tail in enumerate(tails)]
 
 
-def alone(model: Any, prompt: PromptRow, n: int) -> list[int]:
+def alone(model: Any, tokenizer: Any, prompt: PromptRow, n: int) -> str:
     """Greedy tokens one by one, without cache."""
     tokens = list(prompt.inputs)
     with torch.inference_mode():
-        for _ in range(n):
+        while len(tokens) < len(prompt.inputs) + n and tokens[-1] != tokenizer.eos_token_id:
             tokens.append(int(model(torch.tensor([tokens])).logits[0, -1].argmax()))
-    return tokens[len(prompt.inputs) :]
+    text: str = tokenizer.decode(tokens[len(prompt.inputs) :], skip_special_tokens=True)
+    return text
 
 
 def continued(generator: TreeGenerator, asked: list[tuple[PromptRow, Generation]]) -> dict[int, str]:
@@ -71,24 +72,21 @@ def test_answers_are_those_of_prompts_continued_alone(name: str, tokenizer: Any)
     model = architectures.make(name)
     prompts = made_up_prompts()
     lengths = [1 + i % N_NEW for i in range(len(prompts))]
-    expected = {
-        p.owner: tokenizer.decode(alone(model, p, n), skip_special_tokens=True)
-        for p, n in zip(prompts, lengths, strict=True)
-    }
+    expected = {p.owner: alone(model, tokenizer, p, n) for p, n in zip(prompts, lengths, strict=True)}
     # Five slots for ten rows, and prompts that are computed in several packs.
     generator = generator_of(model, tokenizer, pack_tokens=25, slot_tokens=5 * 45)
     asked = [(p, Generation((), n, sample=False)) for p, n in zip(prompts, lengths, strict=True)]
     assert continued(generator, asked) == expected
     assert generator.proven
     assert generator.model.forwarded == generator.distinct
-    assert generator.model.decoded == sum(lengths) - len(lengths)
+    assert 0 < generator.model.decoded <= sum(lengths) - len(lengths)
 
 
 def test_prompts_without_a_common_beginning_are_continued_too(tokenizer: Any) -> None:
     model = architectures.make("llama")
     prompts = made_up_prompts(6, header=0)
     asked = [(p, Generation((), 5, sample=False)) for p in prompts]
-    expected = {p.owner: tokenizer.decode(alone(model, p, 5), skip_special_tokens=True) for p in prompts}
+    expected = {p.owner: alone(model, tokenizer, p, 5) for p in prompts}
     assert continued(generator_of(model, tokenizer), asked) == expected
 
 
