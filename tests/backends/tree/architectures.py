@@ -72,8 +72,16 @@ SHARING: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Prefixes are shared."""
 
-ALONE: dict[str, tuple[str, dict[str, Any]]] = {
+MASKED: dict[str, tuple[str, dict[str, Any]]] = {
     "falcon": ("Falcon", _FALCON),
+    "gptj": ("GPTJ", {**_OLD, "rotary_dim": 8}),
+    "codegen": ("CodeGen", {**_OLD, "rotary_dim": 8}),
+    "stablelm": ("StableLm", {**_GROUPED, "hidden_size": 64}),
+}
+"""They are, while the model's own attention stays in place."""
+
+ALONE: dict[str, tuple[str, dict[str, Any]]] = {
+    "falcon with alibi": ("Falcon", {**_FALCON, "alibi": True}),
     "bloom": (
         "Bloom",
         {"vocab_size": VOCABULARY, "hidden_size": 48, "n_layer": 2, "n_head": 4, "initializer_range": 0.2},
@@ -92,7 +100,7 @@ def make(name: str) -> Any:
     import torch
     import transformers
 
-    stem, options = {**SHARING, **ALONE}[name]
+    stem, options = {**SHARING, **MASKED, **ALONE}[name]
     old = {"GPT2": "LMHeadModel"}
     torch.manual_seed(sum(map(ord, name)))
     config: Callable[..., Any] = getattr(transformers, f"{stem}Config")

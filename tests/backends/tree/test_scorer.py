@@ -64,7 +64,7 @@ def assert_alike(found: dict[int, Score], expected: dict[int, Score]) -> None:
         assert found[owner].is_greedy is score.is_greedy
 
 
-@pytest.mark.parametrize("name", architectures.SHARING)
+@pytest.mark.parametrize("name", [*architectures.SHARING, *architectures.MASKED])
 def test_scores_are_those_of_rows_scored_alone(name: str) -> None:
     model = architectures.make(name)
     assert obstacle(model) is None
@@ -119,6 +119,27 @@ def test_a_model_whose_numbers_differ_is_told_from_its_first_pack(monkeypatch: p
     monkeypatch.setattr("lmrun.backends.hf.tree.shared.tree_attention", blind)
     with pytest.raises(Unshareable, match=r"with shared prefixes and .* without"):
         next(scorer_of(model, 64).scores(made_up_rows(), frozenset()))
+
+
+def test_a_model_that_refuses_is_scored_without_sharing(folders: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = pairs(3)
+    backend = HfBackend(ModelSpec("m", "hf", str(folders("llama")), {"device": "cpu"}))
+    backend.load()
+    whole = answers(backend, requests)
+    other = HfBackend(ModelSpec("m", "hf", str(folders("llama")), {"device": "cpu"}))
+    other.load()
+    assert other._loaded is not None
+    decoder = other._loaded.model.get_decoder()
+    forward = decoder.forward
+
+    def refusing(*inputs: Any, position_ids: Any = None, **options: Any) -> Any:
+        if position_ids is not None:
+            raise TypeError("an unexpected keyword")
+        return forward(*inputs, **options)
+
+    monkeypatch.setattr(decoder, "forward", refusing)
+    assert answers(other, requests).keys() == whole.keys()
+    assert "unexpected keyword" in other.usage().facts["prefix_sharing"]
 
 
 def test_what_is_answered_is_neither_scored_nor_counted_again() -> None:

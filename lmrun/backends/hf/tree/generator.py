@@ -22,7 +22,7 @@ from lmrun.backends.hf.plan import Member, Row, padded_length
 from lmrun.backends.hf.scoring import NOT_A_NUMBER, Scorer
 from lmrun.backends.hf.tree.pack import Pack, stem_packs, tail_packs
 from lmrun.backends.hf.tree.packed import PackFrame, Path
-from lmrun.backends.hf.tree.shared import SharingModel, Unshareable
+from lmrun.backends.hf.tree.shared import SharingModel, Unshareable, unforeseen
 from lmrun.backends.hf.tree.slots import Slots, StepFrame, Tap
 from lmrun.backends.hf.tree.trie import Node, build, walk
 from lmrun.requests import canonical_json
@@ -104,6 +104,8 @@ class TreeGenerator:
 
     def can(self, wanted: Generation) -> bool:
         """Whether everything that is asked for is known here, and not by transformers' own generation alone."""
+        if self.model.masked:
+            return False
         config = self.model.model.generation_config.to_diff_dict()
         stated = {name for name, value in config.items() if value is not None and value is not False}
         if (stated - _HARMLESS) or (set(wanted.options) - set(ONLY_SAMPLED)):
@@ -245,9 +247,13 @@ class _Stream:
     def _within_memory(self) -> list[Done]:
         try:
             return self._go_on()
-        except (RuntimeError, MemoryError) as error:
+        except Unshareable:
+            raise
+        except Exception as error:
             if not is_out_of_memory(error):
-                raise
+                if self.owner.proven:
+                    raise
+                raise unforeseen(error) from error
         # Outside of the handler: the exception holds the tensors of what failed.
         self._retreat()
         return []

@@ -13,7 +13,7 @@ from lmrun.backends.hf.scoring import Score, Scorer
 from lmrun.backends.hf.tree.pack import Pack
 from lmrun.backends.hf.tree.packed import PackFrame, Path
 from lmrun.backends.hf.tree.plan import Read, Tally, Tree
-from lmrun.backends.hf.tree.shared import SharingModel, Unshareable
+from lmrun.backends.hf.tree.shared import SharingModel, Unshareable, unforeseen
 
 _log = logging.getLogger(__name__)
 
@@ -147,10 +147,12 @@ class _Walk:
         # A function of its own: the exception holds the tensors of the failed pack until this frame is left.
         try:
             return self._compute(pack)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
+        except Exception as error:
+            if is_out_of_memory(error):
+                return None
+            if self.scorer.proven:
                 raise
-            return None
+            raise unforeseen(error) from error
 
     def _compute(self, pack: Pack) -> Found:
         import torch

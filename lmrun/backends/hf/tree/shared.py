@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmrun.backends.hf.tree.attention import NAME, Frame, framed, tree_attention
+from lmrun.backends.hf.tree.masked import masked_pass
 
 _LOGITS = 1 << 25
 """Float32 numbers of logits in memory at once."""
 _FULL_ATTENTION = {"full_attention", "sliding_attention"}
+_MASKED = {"codegen", "falcon", "gptj", "stablelm"}
+"""Models whose attention cannot be replaced, but which take a mask of any shape, positions, and keys from before."""
 _MOVING_POSITIONS = {"dynamic", "longrope"}
 """Kinds of rotary embedding that look at the longest row of a batch."""
 
@@ -21,10 +24,15 @@ class Unshareable(Exception):  # noqa: N818 - a state of the model, not a fault
     """Prefixes cannot be shared with this model, or not any more; says why."""
 
 
+def unforeseen(error: Exception) -> Unshareable:
+    """For a model whose code does not take what sharing asks of it."""
+    return Unshareable(f"the model raised {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+
+
 def obstacle(model: Any) -> str | None:
     """Why prefixes cannot be shared with a model; None if it seems that they can."""
     config = model.config.get_text_config()
-    if not getattr(model, "_supports_attention_backend", False):
+    if not getattr(model, "_supports_attention_backend", False) and not _takes_masks(config):
         return f"{config.model_type} computes its attention in its own way"
     if getattr(model, "_is_stateful", False) or not set(getattr(config, "layer_types", None) or ()) <= _FULL_ATTENTION:
         return f"{config.model_type} has layers with a state of their own"
@@ -35,6 +43,10 @@ def obstacle(model: Any) -> str | None:
     if model.get_decoder() is model:
         return f"{config.model_type} has no layers apart from its head"
     return None
+
+
+def _takes_masks(config: Any) -> bool:
+    return config.model_type in _MASKED and not getattr(config, "alibi", False)
 
 
 def _rope_type(config: Any) -> str | None:
@@ -50,6 +62,8 @@ class SharingModel:
     model: Any
     decoder: Any
     row_multiple: int = 1
+    masked: bool = False
+    """Its own attention is kept, and told by a mask what each token looks at. It does not continue prompts that way."""
     forwarded: int = 0
     """Tokens of prompts and continuations so far."""
     probed: int = 0
@@ -65,7 +79,8 @@ class SharingModel:
         from transformers import AttentionInterface
 
         AttentionInterface.register(NAME, tree_attention)
-        return cls(model, model.get_decoder(), row_multiple)
+        masked = _takes_masks(model.config.get_text_config())
+        return cls(model, model.get_decoder(), row_multiple, masked)
 
     @property
     def device(self) -> Any:
@@ -92,8 +107,11 @@ class SharingModel:
         padding = -len(tokens) % self.row_multiple
         inputs = torch.tensor([*tokens, *[0] * padding], device=self.device)[None]
         depths = torch.nn.functional.pad(frame.depths, (0, padding))[None]
-        with framed(frame), _attention(self.model, NAME):
-            found = self.decoder(input_ids=inputs, position_ids=depths, use_cache=False)
+        if self.masked:
+            found = masked_pass(self.model, self.decoder, frame, inputs, depths)
+        else:
+            with framed(frame), _attention(self.model, NAME):
+                found = self.decoder(input_ids=inputs, position_ids=depths, use_cache=False)
         self._output = type(found)
         return found.last_hidden_state[0, : len(tokens)]
 
