@@ -12,13 +12,15 @@ from typing import Any, TypeVar
 from lmrun.backends.base import Chunk, ModelIdentity, ModelSpec, Usage
 from lmrun.backends.generation import Generation
 from lmrun.backends.hf.generating import Answer, PromptRow
-from lmrun.backends.hf.identify import identify, read_config, resolve_dtype, stated_max_length
+from lmrun.backends.hf.identify import identify, resolve_dtype, stated_max_length
 from lmrun.backends.hf.loaded import Loaded
 from lmrun.backends.hf.loading import is_out_of_memory, load_model, load_tokenizer, quiet, release_memory
 from lmrun.backends.hf.options import HfOptions
+from lmrun.backends.hf.packages import check_packages
 from lmrun.backends.hf.plan import GENERATION_STEP, Room, Row, batches, merge_rows, padded_length, rounds
 from lmrun.backends.hf.scoring import Score
-from lmrun.backends.source import Source, locate
+from lmrun.backends.hf.seq2seq import Seq2SeqLoaded
+from lmrun.backends.hf.sources import Sources, read_config
 from lmrun.backends.templates import delimiters, template_file, template_name
 from lmrun.backends.tokenize import Encoder, Unanswerable
 from lmrun.errors import BackendError
@@ -36,7 +38,7 @@ _TOO_BIG = ResponseError("out_of_memory", "this request alone does not fit into 
 
 
 class HfBackend:
-    """A causal language model of transformers."""
+    """A language model of transformers, causal or encoder-decoder."""
 
     def __init__(self, spec: ModelSpec) -> None:
         self._spec = spec
@@ -50,15 +52,11 @@ class HfBackend:
 
     def identify(self) -> ModelIdentity:
         """Say who the model is from its files. Raises :class:`~lmrun.errors.BackendError`."""
-        return identify(self._source, self._tokenizer_source, self._options)
+        return identify(self._sources, self._options)
 
     @cached_property
-    def _source(self) -> Source:
-        return locate(self._spec.model, self._options.revision, self._spec.offline)
-
-    @cached_property
-    def _tokenizer_source(self) -> Source:
-        return locate(self._options.tokenizer, None, self._spec.offline) if self._options.tokenizer else self._source
+    def _sources(self) -> Sources:
+        return Sources.of(self._spec, self._options)
 
     # -- loading -------------------------------------------------------------------------------------------------------
 
@@ -66,18 +64,21 @@ class HfBackend:
         """Load tokenizer and model. Raises :class:`~lmrun.errors.BackendError`."""
         if self._loaded:
             return
-        config = read_config(self._source)
+        config = {} if self._options.gguf_file else read_config(self._sources.model)
+        check_packages(self._options, config)
         encoder = self._encoder()
         with quiet():
-            model = load_model(self._source, self._options, resolve_dtype(self._options.dtype, config))
-        stated = stated_max_length(model.config.to_dict(), self._tokenizer_source.folder)
-        found = delimiters(self._tokenizer_source.folder, self._options.reasoning, self._options.chat_template)
-        self._loaded = Loaded.of(model, encoder, self._options.max_length or stated, self._options, found)
-        self._usage = Usage(phase="loaded", device=str(model.device), facts=self._loaded.facts())
+            model = load_model(self._sources, self._options, resolve_dtype(self._options.dtype, config))
+        folder = self._sources.tokenizer.folder
+        stated = stated_max_length(model.config.to_dict(), folder)
+        found = delimiters(folder, self._options.reasoning, self._options.chat_template)
+        loaded = Seq2SeqLoaded if model.config.is_encoder_decoder else Loaded
+        self._loaded = loaded.of(model, encoder, self._options.max_length or stated, self._options, found)
+        self._usage = Usage(phase="loaded", device=str(self._loaded.device), facts=self._loaded.facts())
 
     def _encoder(self) -> Encoder:
         with quiet():
-            tokenizer = load_tokenizer(self._tokenizer_source, self._options)
+            tokenizer = load_tokenizer(self._sources.tokenizer, self._options)
         template = template_file(self._options.chat_template)
         if template is not None:
             tokenizer.chat_template = template
@@ -204,7 +205,7 @@ class HfBackend:
         answered: frozenset[int],
     ) -> Iterator[Chunk]:
         generator = loaded.generator()
-        most = loaded.max_length - wanted.max_new_tokens
+        most = loaded.longest_prompt(wanted.max_new_tokens)
         # One position of padding at least: transformers takes another path for a batch that needs no mask.
         lengths = [padded_length(min(len(row.inputs) + 1, most), most, GENERATION_STEP) for row in rows]
         shape = replace(loaded.shape, batch_tokens=loaded.shape.batch_tokens * _GENERATION_BATCHES)

@@ -9,12 +9,13 @@ from typing import Any
 
 from lmrun.backends.generation import Generation, normalise
 from lmrun.backends.hf.generating import Generator, PromptRow
+from lmrun.backends.hf.loading import input_device
 from lmrun.backends.hf.options import HfOptions
 from lmrun.backends.hf.plan import CPU_BATCH_TOKENS, CPU_ROW_MULTIPLE, Member, Row, Shape, gpu_batch_tokens
 from lmrun.backends.hf.reasoning import ReasoningDecoder
 from lmrun.backends.hf.scoring import Scorer, keeps_logits
 from lmrun.backends.reasoning import Delimiters
-from lmrun.backends.tokenize import Encoder, Tokens, TooLong, cut_pair, cut_prompt
+from lmrun.backends.tokenize import Cut, Encoder, Tokens, TooLong, cut_pair, cut_prompt
 from lmrun.requests import Request, Response, content_key
 
 
@@ -23,6 +24,8 @@ class Loaded:
     """Model and tokenizer. ``forward`` and ``generate`` are the model's, named here so that a test can wrap them."""
 
     model: Any
+    device: Any
+    """Where inputs go."""
     encoder: Encoder
     max_length: int
     """Longest input in tokens."""
@@ -38,23 +41,25 @@ class Loaded:
     ) -> Loaded:
         """A model just loaded."""
         reasoning = ReasoningDecoder.of(encoder.tokenizer, delimiters) if delimiters else None
-        shape = _shape(model, options)
-        return cls(model, encoder, max_length, shape, model.__call__, model.generate, reasoning, options.too_long)
+        device = input_device(model)
+        shape = _shape(model, device, options)
+        calls = (model.__call__, model.generate)
+        return cls(model, device, encoder, max_length, shape, *calls, reasoning, options.too_long)
 
     def scorer(self) -> Scorer:
         """What scores batches."""
-        return Scorer(self.forward, self.model.device, keeps_logits(self.model), self.shape.row_multiple)
+        return Scorer(self.forward, self.device, keeps_logits(self.model), self.shape.row_multiple)
 
     def generator(self) -> Generator:
         """What continues batches of prompts."""
         tokenizer, multiple = self.encoder.tokenizer, self.shape.row_multiple
-        return Generator(self.model, tokenizer, self.generate, self.model.device, multiple, self.reasoning)
+        return Generator(self.model, tokenizer, self.generate, self.device, multiple, self.reasoning)
 
     def facts(self) -> dict[str, Any]:
         """What is known now that the model is in memory."""
         import torch
 
-        device = self.model.device
+        device = self.device
         named = {"device_name": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
         return {
             "parameters": sum(p.numel() for p in self.model.parameters()),
@@ -77,7 +82,7 @@ class Loaded:
         prompt = self.encoder.render(request.context)
         pair = self.encoder.pair(prompt.text, request.continuation)
         cut = cut_pair(pair.context, pair.continuation, self.max_length, self.too_long)
-        row = Row(_array(cut.inputs), (Member(position, 0, _array(pair.continuation)),))
+        row = Row(as_array(cut.inputs), (Member(position, 0, as_array(pair.continuation)),))
         n_scored = len(pair.continuation)
         return row, Response(
             prompt_tokens=len(cut.inputs) + 1 - n_scored,
@@ -89,9 +94,17 @@ class Loaded:
     def windows(self, position: int, request: Request) -> list[Row]:
         """The rows that score a long text together; none for an empty one."""
         return [
-            Row(_array([*window.context, *window.predicted][:-1]), (Member(position, i, _array(window.predicted)),))
+            Row(as_array([*window.context, *window.predicted][:-1]), (Member(position, i, as_array(window.predicted)),))
             for i, window in enumerate(self.encoder.windows(request.continuation, self.max_length))
         ]
+
+    def longest_prompt(self, max_new_tokens: int) -> int:
+        """Tokens of a prompt, at most, that is continued with so many."""
+        return self.max_length - max_new_tokens
+
+    def cut_prompt(self, tokens: Tokens, max_new_tokens: int) -> Cut:
+        """A prompt as it fits. Raises :class:`Unanswerable`."""
+        return cut_prompt(tokens, self.max_length, max_new_tokens, self.too_long)
 
     def prompt(self, position: int, request: Request) -> tuple[Generation, PromptRow, Response]:
         """The row that continues a prompt, how, and the response but for the answer.
@@ -102,21 +115,21 @@ class Loaded:
         wanted = normalise(request.generation)
         prompt = self.encoder.render(request.context)
         tokens = self.encoder.prompt(prompt.text)
-        cut = cut_prompt(tokens, self.max_length, wanted.max_new_tokens, self.too_long)
+        cut = self.cut_prompt(tokens, wanted.max_new_tokens)
         opened = self.reasoning is not None and self.reasoning.delimiters.opened_by(request.context, prompt.text)
-        row = PromptRow(position, _array(cut.inputs), content_key("", request), opened)
+        row = PromptRow(position, as_array(cut.inputs), content_key("", request), opened)
         return wanted, row, Response(prompt_tokens=len(cut.inputs), dropped_tokens=cut.dropped, notes=prompt.notes)
 
 
-def _array(tokens: Tokens) -> array[int]:
+def as_array(tokens: Tokens) -> array[int]:
+    """Token ids, packed."""
     # Four bytes per token instead of a Python integer each: all requests of a job are encoded before the first batch.
     return array("i", tokens)
 
 
-def _shape(model: Any, options: HfOptions) -> Shape:
+def _shape(model: Any, device: Any, options: HfOptions) -> Shape:
     import torch
 
-    device = model.device
     on_cpu = device.type == "cpu"
     if options.batch_tokens != "auto":
         tokens = options.batch_tokens
