@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from lmrun.backends.base import Chunk, ModelIdentity, ModelSpec, Usage
 from lmrun.backends.generation import Generation
@@ -17,7 +17,7 @@ from lmrun.backends.hf.loaded import Loaded
 from lmrun.backends.hf.loading import is_out_of_memory, load_model, load_tokenizer, quiet, release_memory
 from lmrun.backends.hf.options import HfOptions
 from lmrun.backends.hf.packages import check_packages
-from lmrun.backends.hf.plan import GENERATION_STEP, Room, Row, batches, merge_rows, padded_length, rounds
+from lmrun.backends.hf.plan import Room, Row, batches, merge_rows, padded_length, rounds
 from lmrun.backends.hf.scoring import Score
 from lmrun.backends.hf.seq2seq import Seq2SeqLoaded
 from lmrun.backends.hf.sources import Sources, read_config
@@ -34,14 +34,23 @@ _ROUND_BATCHES = 8
 """Batches of windows after which long texts are finished and kept."""
 _GENERATION_BATCHES = 8
 """Prompts are cheap beside the steps that follow, and a step costs little more for many rows than for one."""
+Claim: TypeAlias = Callable[[Collection[int]], bool]
+"""Asked once for every batch, in order, with the positions that it would answer: whether this process is to do it."""
+
+
+def _everything(_: Collection[int]) -> bool:
+    return True
+
+
 _TOO_BIG = ResponseError("out_of_memory", "this request alone does not fit into memory")
 
 
 class HfBackend:
     """A language model of transformers, causal or encoder-decoder."""
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, claim: Claim = _everything) -> None:
         self._spec = spec
+        self._claim = claim
         self._options = HfOptions.of(spec)
         self._loaded: Loaded | None = None
         self._scoring_room = Room()
@@ -135,8 +144,8 @@ class HfBackend:
                 refused[i] = error.response()
             else:
                 rows.append(row)
-        yield from _without(answered, refused)
-        for scores in self._score(loaded, merge_rows(rows), answered):
+        yield from self._unasked(answered, refused)
+        for scores in self._score(loaded, merge_rows(rows), answered, self._claim):
             yield [(s.member.owner, _scored(drafts[s.member.owner], s)) for s in scores]
 
     def _run_rolling(self, loaded: Loaded, requests: Sequence[Request], answered: frozenset[int]) -> Iterator[Chunk]:
@@ -151,10 +160,14 @@ class HfBackend:
             else:
                 if not texts[-1]:
                     ready[i] = Response(logprob=0.0)
-        yield from _without(answered, ready)
+        yield from self._unasked(answered, ready)
         parts: defaultdict[int, dict[int, Score]] = defaultdict(dict)
         for together in rounds(texts, loaded.shape.batch_tokens * _ROUND_BATCHES):
-            for scores in self._score(loaded, merge_rows(together), answered):
+            # The windows of a text belong together.
+            owners = {member.owner for row in together for member in row.members}
+            if not self._claim(owners.difference(answered)):
+                continue
+            for scores in self._score(loaded, merge_rows(together), answered, _everything):
                 for score in scores:
                     parts[score.member.owner][score.member.part] = score
                 finished = [i for i in {s.member.owner: None for s in scores} if len(parts[i]) == len(texts[i])]
@@ -174,14 +187,21 @@ class HfBackend:
                 refused[i] = error.response()
             else:
                 alike[name].append(row)
-        yield from _without(answered, refused)
+        yield from self._unasked(answered, refused)
         for name in sorted(alike):
             rows = sorted(alike[name], key=lambda row: (-len(row.inputs), row.inputs, row.owner))
             yield from self._generate(loaded, wanted[name], rows, drafts, answered)
 
+    def _unasked(self, answered: frozenset[int], ready: Mapping[int, Response]) -> Iterator[Chunk]:
+        chunk = [(i, response) for i, response in ready.items() if i not in answered]
+        if self._claim([i for i, _ in chunk]) and chunk:
+            yield chunk
+
     # -- batches -------------------------------------------------------------------------------------------------------
 
-    def _score(self, loaded: Loaded, rows: Sequence[Row], answered: frozenset[int]) -> Iterator[list[Score]]:
+    def _score(
+        self, loaded: Loaded, rows: Sequence[Row], answered: frozenset[int], claim: Claim
+    ) -> Iterator[list[Score]]:
         """Scores batch by batch; what belongs to answered requests is left out, the batches stay the same."""
         scorer = loaded.scorer()
         lengths = [padded_length(len(row.inputs), loaded.max_length) for row in rows]
@@ -189,6 +209,8 @@ class HfBackend:
         for number, batch in enumerate(plan):
             length = lengths[batch[0]]
             todo = [kept for i in batch if (kept := rows[i].without(answered)).members]
+            if not claim([member.owner for row in todo for member in row.members]):
+                continue
 
             def answer(part: Sequence[Row], length: int = length) -> list[Score]:
                 return scorer.score(part, length)
@@ -206,15 +228,16 @@ class HfBackend:
     ) -> Iterator[Chunk]:
         generator = loaded.generator()
         most = loaded.longest_prompt(wanted.max_new_tokens)
-        # One position of padding at least: transformers takes another path for a batch that needs no mask.
-        lengths = [padded_length(min(len(row.inputs) + 1, most), most, GENERATION_STEP) for row in rows]
+        lengths = [loaded.padded_prompt(len(row.inputs), most) for row in rows]
         shape = replace(loaded.shape, batch_tokens=loaded.shape.batch_tokens * _GENERATION_BATCHES)
-        unpadded = [len(row.inputs) == most for row in rows]
+        unpadded = [length * (len(row.inputs) == length) for row, length in zip(rows, lengths, strict=True)]
         plan = list(batches(lengths, shape, unpadded.__getitem__, wanted.max_new_tokens, shape.row_multiple))
         notes = {"sampling": generator.sampling(wanted.options)} if wanted.sample else {}
         for number, batch in enumerate(plan):
             length = lengths[batch[0]]
             todo = [rows[i] for i in batch if rows[i].owner not in answered]
+            if not self._claim([row.owner for row in todo]):
+                continue
 
             def answer(part: Sequence[PromptRow], length: int = length) -> Chunk:
                 try:
@@ -270,12 +293,6 @@ def _unless_out_of_memory(answer: Callable[[Sequence[_In]], _Out], rows: Sequenc
         if not is_out_of_memory(error):
             raise
         return None
-
-
-def _without(answered: frozenset[int], ready: Mapping[int, Response]) -> Iterator[Chunk]:
-    chunk = [(i, response) for i, response in ready.items() if i not in answered]
-    if chunk:
-        yield chunk
 
 
 def _unscored(row: Row) -> list[Score]:

@@ -11,7 +11,16 @@ from lmrun.backends.generation import Generation, normalise
 from lmrun.backends.hf.generating import Generator, PromptRow
 from lmrun.backends.hf.loading import input_device
 from lmrun.backends.hf.options import HfOptions
-from lmrun.backends.hf.plan import CPU_BATCH_TOKENS, CPU_ROW_MULTIPLE, Member, Row, Shape, gpu_batch_tokens
+from lmrun.backends.hf.plan import (
+    CPU_BATCH_TOKENS,
+    CPU_ROW_MULTIPLE,
+    GENERATION_STEP,
+    Member,
+    Row,
+    Shape,
+    gpu_batch_tokens,
+    padded_length,
+)
 from lmrun.backends.hf.reasoning import ReasoningDecoder
 from lmrun.backends.hf.scoring import Scorer, keeps_logits
 from lmrun.backends.reasoning import Delimiters
@@ -101,6 +110,16 @@ class Loaded:
     def longest_prompt(self, max_new_tokens: int) -> int:
         """Tokens of a prompt, at most, that is continued with so many."""
         return self.max_length - max_new_tokens
+
+    def padded_prompt(self, length: int, most: int) -> int:
+        """What a prompt of ``length`` tokens is padded to, never over ``most``.
+
+        A model with a state, such as Mamba or RWKV, may read padding into it whatever the mask says: it gets none.
+        Others get one position at least: transformers takes another path for a batch that needs no mask.
+        """
+        if getattr(self.model, "_is_stateful", False):
+            return length
+        return padded_length(min(length + 1, most), most, GENERATION_STEP)
 
     def cut_prompt(self, tokens: Tokens, max_new_tokens: int) -> Cut:
         """A prompt as it fits. Raises :class:`Unanswerable`."""

@@ -14,8 +14,6 @@ from lmrun.backends.hf.scoring import Score, Scorer
 from lmrun.backends.tokenize import Cut, Tokens, Unanswerable, cut_prompt
 from lmrun.requests import Request, Response
 
-_DECODER_STEP = 8
-"""Fine: what is scored is short as a rule."""
 _NO_LABEL = -100
 """What transformers leaves out of its loss."""
 
@@ -89,7 +87,7 @@ class Seq2SeqScorer(Scorer):
 
         members = [(i, member) for i, row in enumerate(rows) for member in row.members]
         members.sort(key=lambda pair: -len(pair[1].continuation))
-        lengths = [padded_length(len(m.continuation), self.max_length, _DECODER_STEP) for _, m in members]
+        lengths = [padded_length(len(m.continuation), self.max_length) for _, m in members]
         scores: list[Score] = []
         with torch.inference_mode():
             states, mask = self._encode([row.inputs for row in rows], length)
