@@ -83,6 +83,9 @@ class HfBackend:
         found = delimiters(folder, self._options.reasoning, self._options.chat_template)
         loaded = Seq2SeqLoaded if model.config.is_encoder_decoder else Loaded
         self._loaded = loaded.of(model, encoder, self._options.max_length or stated, self._options, found)
+        if self._options.compile:
+            with quiet():
+                self._loaded.try_out()
         self._usage = Usage(phase="loaded", device=str(self._loaded.device), facts=self._loaded.facts())
 
     def _encoder(self) -> Encoder:

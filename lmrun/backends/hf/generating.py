@@ -16,6 +16,8 @@ from lmrun.requests import FinishReason, ResponseError
 
 _DEFAULTS: Mapping[str, Any] = {"temperature": 1.0, "top_k": 50, "top_p": 1.0}
 """Of transformers, where neither the task nor the model's generation_config.json says anything."""
+_WITHOUT_STATE = ("rwkv",)
+"""Models computed anew at every step: in transformers, a step of RWKV mixes the rows of a batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ class Generator:
                 attention_mask=mask.to(self.device),
                 max_new_tokens=wanted.max_new_tokens,
                 do_sample=False,
-                use_cache=True,
+                use_cache=self.model.config.model_type not in _WITHOUT_STATE,
                 pad_token_id=self._pad(),
                 eos_token_id=ends or None,
                 # The rows of beams change places; their answers are cut at the stops afterwards.

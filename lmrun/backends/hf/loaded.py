@@ -9,12 +9,13 @@ from typing import Any
 
 from lmrun.backends.generation import Generation, normalise
 from lmrun.backends.hf.generating import Generator, PromptRow
-from lmrun.backends.hf.loading import input_device
+from lmrun.backends.hf.loading import compiled, input_device, not_compiled
 from lmrun.backends.hf.options import HfOptions
 from lmrun.backends.hf.plan import (
     CPU_BATCH_TOKENS,
     CPU_ROW_MULTIPLE,
     GENERATION_STEP,
+    SCORING_STEP,
     Member,
     Row,
     Shape,
@@ -52,8 +53,18 @@ class Loaded:
         reasoning = ReasoningDecoder.of(encoder.tokenizer, delimiters) if delimiters else None
         device = input_device(model)
         shape = _shape(model, device, options)
-        calls = (model.__call__, model.generate)
+        # Generation is left as it is: a cache that grows would be compiled again and again.
+        calls = (compiled(model) if options.compile else model.__call__, model.generate)
         return cls(model, device, encoder, max_length, shape, *calls, reasoning, options.too_long)
+
+    def try_out(self) -> None:
+        """Score something small, so that a forward pass that cannot be compiled is known before the first batch."""
+        row = Row(as_array([0] * SCORING_STEP), (Member(0, 0, as_array([0])),))
+        try:
+            # Two rows: code for a single one would serve no other batch.
+            self.scorer().score([row, row], SCORING_STEP)
+        except Exception as error:  # boundary: compilers raise anything
+            raise not_compiled(error) from error
 
     def scorer(self) -> Scorer:
         """What scores batches."""

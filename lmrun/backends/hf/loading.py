@@ -50,10 +50,7 @@ def load_model(sources: Sources, options: HfOptions, dtype: str) -> Any:
         add_delta(model, _load(sources.delta, options, dtype, device), sources.delta.name)
     if sources.adapter:
         model = put_on(model, sources.adapter)
-    model = model.eval()
-    if options.compile:
-        _compile(model)
-    return model
+    return model.eval()
 
 
 def _load(source: Source, options: HfOptions, dtype: str, device: str | None) -> Any:
@@ -112,21 +109,21 @@ def _quantization(options: HfOptions, dtype: str) -> dict[str, Any]:
     return {"quantization_config": four}
 
 
-def _compile(model: Any) -> None:
-    """Compile the forward pass, and run it once: what is missing is to be said now and not in the first batch."""
+def compiled(model: Any) -> Any:
+    """The forward pass of a model, to be compiled when it is first called."""
     import torch
 
-    try:
-        # Lengths differ from batch to batch; without this each would be compiled apart.
-        model.compile(dynamic=True)
-        with torch.inference_mode():
-            model(**{name: value.to(input_device(model)) for name, value in model.dummy_inputs.items()})
-    except Exception as error:  # boundary: compilers raise anything
-        text = " ".join(str(error).split())
-        raise BackendError(
-            f"the model could not be compiled: {type(error).__name__}: {text[:400]}",
-            hint="compile = false; torch.compile needs a C++ compiler, and a model that it can trace",
-        ) from error
+    # Lengths differ from batch to batch; without this each would be compiled apart.
+    return torch.compile(model, dynamic=True)
+
+
+def not_compiled(error: Exception) -> BackendError:
+    """What is said of a model whose compiled forward pass does not run."""
+    text = " ".join(str(error).split())
+    return BackendError(
+        f"the model could not be compiled: {type(error).__name__}: {text[:400]}",
+        hint="compile = false; torch.compile needs a C++ compiler, and a model that it can trace",
+    )
 
 
 def input_device(model: Any) -> Any:
