@@ -164,6 +164,7 @@ def make_encoder_decoder(folder: Path, mirror: Path) -> Path:
         num_layers=2,
         num_heads=4,
         n_positions=MAX_LENGTH,
+        initializer_factor=0.2,
         feed_forward_proj="gated-gelu",
         tie_word_embeddings=False,
         decoder_start_token_id=tokenizer.pad_token_id,
