@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
@@ -21,6 +21,8 @@ from lmrun.backends.hf.plan import Room, Row, batches, merge_rows, padded_length
 from lmrun.backends.hf.scoring import Score
 from lmrun.backends.hf.seq2seq import Seq2SeqLoaded
 from lmrun.backends.hf.sources import Sources, read_config
+from lmrun.backends.hf.tree.scorer import TreeScorer
+from lmrun.backends.hf.tree.shared import Unshareable
 from lmrun.backends.templates import delimiters, template_file, template_name
 from lmrun.backends.tokenize import Encoder, Unanswerable
 from lmrun.errors import BackendError
@@ -34,23 +36,22 @@ _ROUND_BATCHES = 8
 """Batches of windows after which long texts are finished and kept."""
 _GENERATION_BATCHES = 8
 """Prompts are cheap beside the steps that follow, and a step costs little more for many rows than for one."""
-Claim: TypeAlias = Callable[[Collection[int]], bool]
-"""Asked once for every batch, in order, with the positions that it would answer: whether this process is to do it."""
-
-
-def _everything(_: Collection[int]) -> bool:
-    return True
-
-
+Claim: TypeAlias = Callable[[Collection[int]], Collection[int]]
+"""Asked before anything is computed: which of these positions this process is to answer."""
 _TOO_BIG = ResponseError("out_of_memory", "this request alone does not fit into memory")
 
 
 class HfBackend:
     """A language model of transformers, causal or encoder-decoder."""
 
-    def __init__(self, spec: ModelSpec, claim: Claim = _everything) -> None:
+    def __init__(self, spec: ModelSpec, claim: Claim = frozenset, shares: int = 1) -> None:
+        """``claim`` and ``shares`` are for replicas, which answer one job together.
+
+        Requests that share prefixes are claimed in so many shares, others batch by batch.
+        """
         self._spec = spec
         self._claim = claim
+        self._shares = shares
         self._options = HfOptions.of(spec)
         self._loaded: Loaded | None = None
         self._scoring_room = Room()
@@ -148,7 +149,7 @@ class HfBackend:
             else:
                 rows.append(row)
         yield from self._unasked(answered, refused)
-        for scores in self._score(loaded, merge_rows(rows), answered, self._claim):
+        for scores in self._score(loaded, [rows], answered):
             yield [(s.member.owner, _scored(drafts[s.member.owner], s)) for s in scores]
 
     def _run_rolling(self, loaded: Loaded, requests: Sequence[Request], answered: frozenset[int]) -> Iterator[Chunk]:
@@ -165,17 +166,13 @@ class HfBackend:
                     ready[i] = Response(logprob=0.0)
         yield from self._unasked(answered, ready)
         parts: defaultdict[int, dict[int, Score]] = defaultdict(dict)
-        for together in rounds(texts, loaded.shape.batch_tokens * _ROUND_BATCHES):
-            # The windows of a text belong together.
-            owners = {member.owner for row in together for member in row.members}
-            if not self._claim(owners.difference(answered)):
-                continue
-            for scores in self._score(loaded, merge_rows(together), answered, _everything):
-                for score in scores:
-                    parts[score.member.owner][score.member.part] = score
-                finished = [i for i in {s.member.owner: None for s in scores} if len(parts[i]) == len(texts[i])]
-                if finished:
-                    yield [(i, _rolled(texts[i], parts.pop(i))) for i in finished]
+        together = rounds(texts, loaded.shape.batch_tokens * _ROUND_BATCHES)
+        for scores in self._score(loaded, together, answered):
+            for score in scores:
+                parts[score.member.owner][score.member.part] = score
+            finished = [i for i in {s.member.owner: None for s in scores} if len(parts[i]) == len(texts[i])]
+            if finished:
+                yield [(i, _rolled(texts[i], parts.pop(i))) for i in finished]
 
     def _run_generation(self, loaded: Loaded, requests: Sequence[Request], answered: frozenset[int]) -> Iterator[Chunk]:
         refused: dict[int, Response] = {}
@@ -196,30 +193,56 @@ class HfBackend:
             yield from self._generate(loaded, wanted[name], rows, drafts, answered)
 
     def _unasked(self, answered: frozenset[int], ready: Mapping[int, Response]) -> Iterator[Chunk]:
-        chunk = [(i, response) for i, response in ready.items() if i not in answered]
-        if self._claim([i for i, _ in chunk]) and chunk:
-            yield chunk
+        mine = self._claim(ready.keys() - answered)
+        if mine:
+            yield [(i, ready[i]) for i in sorted(mine)]
 
     # -- batches -------------------------------------------------------------------------------------------------------
 
     def _score(
-        self, loaded: Loaded, rows: Sequence[Row], answered: frozenset[int], claim: Claim
+        self, loaded: Loaded, rounds: Iterable[Sequence[Row]], answered: frozenset[int]
     ) -> Iterator[list[Score]]:
+        """Scores of rows: with shared prefixes all together if this model can, else round by round."""
+        rounds = list(rounds)
+        done: set[tuple[int, int]] = set()
+        if loaded.tree:
+            try:
+                for scores in self._score_shared(loaded.tree, [row for rows in rounds for row in rows], answered):
+                    done.update((score.member.owner, score.member.part) for score in scores)
+                    self._usage = replace(self._usage, phase=loaded.tree.phase, facts=loaded.facts())
+                    yield scores
+                return
+            except Unshareable as reason:
+                loaded.unshare(str(reason))
+        for rows in rounds:
+            yield from self._score_alone(loaded, merge_rows([row.without((), done) for row in rows]), answered)
+
+    def _score_shared(self, tree: TreeScorer, rows: Sequence[Row], answered: frozenset[int]) -> Iterator[list[Score]]:
+        merged = merge_rows(rows)
+        # Neighbours share prefixes, and stay together.
+        owners = list(dict.fromkeys(m.owner for row in sorted(merged, key=lambda r: r.inputs) for m in row.members))
+        size = -(-len(owners) // self._shares) or 1
+        for start in range(0, len(owners), size):
+            if mine := self._claim(frozenset(owners[start : start + size]) - answered):
+                yield from tree.scores(merged, frozenset(owners).difference(mine) | answered)
+
+    def _score_alone(self, loaded: Loaded, rows: Sequence[Row], answered: frozenset[int]) -> Iterator[list[Score]]:
         """Scores batch by batch; what belongs to answered requests is left out, the batches stay the same."""
+        rows = [row for row in rows if row.members]
         scorer = loaded.scorer()
         lengths = [padded_length(len(row.inputs), loaded.max_length) for row in rows]
         plan = list(batches(lengths, loaded.shape))
         for number, batch in enumerate(plan):
             length = lengths[batch[0]]
-            todo = [kept for i in batch if (kept := rows[i].without(answered)).members]
-            if not claim([member.owner for row in todo for member in row.members]):
-                continue
+            mine = self._claim(frozenset(m.owner for i in batch for m in rows[i].members) - answered)
+            todo = [kept for i in batch if (kept := rows[i].only(mine)).members]
 
             def answer(part: Sequence[Row], length: int = length) -> list[Score]:
                 return scorer.score(part, length)
 
             self._show(number, len(plan), len(todo), len(batch) * length)
             yield from _within_memory(todo, length, self._scoring_room, answer, _unscored)
+        self._usage = replace(self._usage, facts=loaded.facts())
 
     def _generate(
         self,
@@ -238,9 +261,8 @@ class HfBackend:
         notes = {"sampling": generator.sampling(wanted.options)} if wanted.sample else {}
         for number, batch in enumerate(plan):
             length = lengths[batch[0]]
-            todo = [rows[i] for i in batch if rows[i].owner not in answered]
-            if not self._claim([row.owner for row in todo]):
-                continue
+            mine = self._claim(frozenset(rows[i].owner for i in batch) - answered)
+            todo = [rows[i] for i in batch if rows[i].owner in mine]
 
             def answer(part: Sequence[PromptRow], length: int = length) -> Chunk:
                 try:

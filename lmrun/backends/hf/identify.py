@@ -61,6 +61,8 @@ def _special(sources: Sources, options: HfOptions) -> dict[str, Any]:
         facts["adapter"] = _adapter(sources.adapter)
     if sources.delta:
         facts["delta"] = _weights(sources.delta)
+    if options.exact:
+        facts["exact"] = True
     if options.quantization:
         facts["quantization"] = options.quantization
     if options.compile:

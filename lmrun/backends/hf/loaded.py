@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,9 +25,31 @@ from lmrun.backends.hf.plan import (
 )
 from lmrun.backends.hf.reasoning import ReasoningDecoder
 from lmrun.backends.hf.scoring import Scorer, keeps_logits
+from lmrun.backends.hf.tree.scorer import TreeScorer
+from lmrun.backends.hf.tree.shared import SharingModel, obstacle
 from lmrun.backends.reasoning import Delimiters
 from lmrun.backends.tokenize import Cut, Encoder, Tokens, TooLong, cut_pair, cut_prompt
 from lmrun.requests import Request, Response, content_key
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Forward:
+    """A model's forward pass, counted."""
+
+    model: Any
+    tokens: int = 0
+    """That went in so far, padding included."""
+
+    def __call__(self, **inputs: Any) -> Any:
+        """An output with ``logits``."""
+        return self.through(self.model, **inputs)
+
+    def through(self, module: Any, **inputs: Any) -> Any:
+        """What a part of the model makes of its inputs."""
+        self.tokens += inputs["input_ids" if "input_ids" in inputs else "labels"].numel()
+        return module(**inputs)
 
 
 @dataclass(slots=True)
@@ -44,6 +67,12 @@ class Loaded:
     generate: Callable[..., Any]
     reasoning: ReasoningDecoder | None
     too_long: TooLong
+    alone: Forward
+    """Counts what is computed without shared prefixes."""
+    tree: TreeScorer | None = None
+    """Scores with shared prefixes; None where the model or the manifest rules it out."""
+    unshared: str | None = None
+    """Why there is none."""
 
     @classmethod
     def of(
@@ -54,8 +83,18 @@ class Loaded:
         device = input_device(model)
         shape = _shape(model, device, options)
         # Generation is left as it is: a cache that grows would be compiled again and again.
-        calls = (compiled(model) if options.compile else model.__call__, model.generate)
-        return cls(model, device, encoder, max_length, shape, *calls, reasoning, options.too_long)
+        forward = Forward(compiled(model) if options.compile else model)
+        calls = (forward, model.generate)
+        loaded = cls(model, device, encoder, max_length, shape, *calls, reasoning, options.too_long, forward)
+        loaded.unshared = options.unshared or obstacle(model)
+        if not loaded.unshared:
+            loaded.tree = TreeScorer(SharingModel.of(model), loaded.scorer(), max_length, shape.batch_tokens)
+        return loaded
+
+    def unshare(self, reason: str) -> None:
+        """Score without shared prefixes from now on."""
+        _log.warning(f"prefix sharing is off: {reason}", extra={"notice": True})
+        self.tree, self.unshared = None, reason
 
     def try_out(self) -> None:
         """Score something small, so that a forward pass that cannot be compiled is known before the first batch."""
@@ -81,6 +120,7 @@ class Loaded:
 
         device = self.device
         named = {"device_name": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
+        tree = self.tree
         return {
             "parameters": sum(p.numel() for p in self.model.parameters()),
             "dtype": str(self.model.dtype).removeprefix("torch."),
@@ -88,6 +128,9 @@ class Loaded:
             "batch_tokens": self.shape.batch_tokens,
             "attn_implementation": self.model.config._attn_implementation,
             "threads": torch.get_num_threads(),
+            "prefix_sharing": f"off: {self.unshared}" if self.unshared else "on",
+            "forwarded_tokens": self.alone.tokens + (tree.model.forwarded if tree else 0),
+            "distinct_tokens": tree.distinct if tree else None,
             **named,
         }
 

@@ -63,6 +63,24 @@ class HfOptions:
     replicas: int | Literal["auto"] = 1
     """Copies of the model, each in a process and on a device of its own; ``auto``: one per CUDA device."""
 
+    prefix_sharing: Literal["auto", "off"] = "auto"
+    """Whether prefixes that requests have in common are computed once."""
+    exact: bool = False
+    """Every request is computed as if it were alone: no prefix is shared, and answers of other runs do not count."""
+
+    @property
+    def unshared(self) -> str | None:
+        """Why no prefix is shared, as far as the manifest says so."""
+        if self.exact:
+            return "exact = true"
+        if self.prefix_sharing == "off":
+            return 'prefix_sharing = "off"'
+        if self.compile:
+            return "compile = true"
+        if self.device_map is not None:
+            return "device_map spreads the model"
+        return f"attn_implementation = {self.attn_implementation}" if self.attn_implementation else None
+
     @classmethod
     def of(cls, spec: ModelSpec) -> HfOptions:
         """The options of a model. Raises :class:`~lmrun.errors.BackendError` for what cannot be meant."""
@@ -90,6 +108,8 @@ class HfOptions:
             yield f"batch_tokens is {self.batch_tokens!r}", '"auto" or a whole number above 0'
         if self.reasoning not in (None, "auto") and not _are_delimiters(self.reasoning):
             yield f"reasoning is {self.reasoning!r}", '"auto", or { start = "<think>", end = "</think>" }'
+        if self.prefix_sharing not in ("auto", "off"):
+            yield f"prefix_sharing is {self.prefix_sharing!r}", '"auto" or "off"'
         if self.too_long not in TOO_LONG:
             yield f"too_long is {self.too_long!r}", f"one of {', '.join(TOO_LONG)}"
         if self.quantization not in (None, *_QUANTIZATIONS):

@@ -15,6 +15,8 @@ from lmrun.requests import Request
 
 _PATIENCE = 10.0
 """Seconds until a process that was asked to end is made to."""
+_SHARES = 4
+"""Shares per replica of requests that share prefixes: more are fairer, and compute more prefixes several times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +35,11 @@ class Loaded:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """From a replica: may it answer this batch? It waits for the reply."""
+class Claim:
+    """From a replica: which of these requests is it to answer? It waits for the reply."""
 
-    number: int
-    """In the order that all replicas have in common."""
     owners: frozenset[int]
-    """Positions that it would answer."""
+    """Positions, as a rule of one batch."""
     usage: Usage
 
 
@@ -63,29 +63,28 @@ class Dead:
     why: str
 
 
-Message: TypeAlias = Loaded | Batch | Chunk | Done | Refused | Dead
-GO, PASS, STOP = "go", "pass", "stop"
-"""Replies to a batch: answer it, leave it to another, or leave all that is left of the job."""
+Message: TypeAlias = Loaded | Claim | Chunk | Done | Refused | Dead
+STOP = "stop"
+"""In place of a reply to a claim: leave all that is left of the job."""
 
 
 class Replica:
     """The parent's end of a replica."""
 
-    def __init__(self, spec: ModelSpec, threads: int) -> None:
+    def __init__(self, spec: ModelSpec, count: int) -> None:
+        """``count``: how many replicas there are in all."""
         self.spec = spec
         self.busy = False
         """It loads, or works on a job."""
-        self.batch: Batch | None = None
-        """What it answers just now."""
         self.restarted = False
-        self._threads = threads
+        self._count = count
         self.start()
 
     def start(self) -> None:
         """Start the process, which begins to load the model."""
         context = get_context("spawn")
         self._connection, theirs = context.Pipe()
-        arguments = (theirs, self.spec, self._threads)
+        arguments = (theirs, self.spec, self._count)
         self._process = context.Process(target=serve, args=arguments, name=self.spec.name, daemon=True)
         self._process.start()
         # With this end open here too, the end of the process would not show.
@@ -97,7 +96,7 @@ class Replica:
         """What to wait on until it says something, or dies."""
         return self._connection
 
-    def send(self, message: Work | str) -> None:
+    def send(self, message: Work | frozenset[int] | str) -> None:
         """Say something; whether it still listens shows when it is to answer."""
         try:
             self._connection.send(message)
@@ -135,19 +134,17 @@ class _Stopped(Exception):  # noqa: N818 - no fault: the parent wants no more of
 class _Worker:
     """The other end: what runs in the process of a replica."""
 
-    def __init__(self, connection: Connection, spec: ModelSpec) -> None:
+    def __init__(self, connection: Connection, spec: ModelSpec, count: int) -> None:
         from lmrun.backends.hf.backend import HfBackend
 
         self._connection = connection
-        self._backend = HfBackend(spec, self._claim)
-        self._number = 0
+        self._backend = HfBackend(spec, self._claim, count * _SHARES if count > 1 else 1)
 
     def serve(self) -> None:
         self._backend.load()
         self._connection.send(Loaded(self._backend.usage()))
         while True:
             work: Work = self._connection.recv()
-            self._number = 0
             try:
                 for chunk in self._backend.run(work.requests, work.answered):
                     self._connection.send(chunk)
@@ -157,26 +154,26 @@ class _Worker:
                 self._connection.send(Refused(error.message, error.hint))
             self._connection.send(Done())
 
-    def _claim(self, owners: Collection[int]) -> bool:
-        number, self._number = self._number, self._number + 1
+    def _claim(self, owners: Collection[int]) -> Collection[int]:
         if not owners:
-            return False
-        self._connection.send(Batch(number, frozenset(owners), self._backend.usage()))
-        reply = self._connection.recv()
-        if reply == STOP:
+            return owners
+        self._connection.send(Claim(frozenset(owners), self._backend.usage()))
+        reply: frozenset[int] | str = self._connection.recv()
+        if isinstance(reply, str):
             raise _Stopped
-        return bool(reply == GO)
+        return reply
 
 
-def serve(connection: Connection, spec: ModelSpec, threads: int) -> None:
+def serve(connection: Connection, spec: ModelSpec, count: int) -> None:
     """What the process of a replica does until its parent ends it, or is gone."""
     import torch
 
     # Ctrl-C reaches all processes of a terminal; what becomes of the run is for the parent to decide.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(threads)
+    # All of them together use as many as one process would.
+    torch.set_num_threads(max(1, torch.get_num_threads() // count))
     try:
-        _Worker(connection, spec).serve()
+        _Worker(connection, spec, count).serve()
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
     except BackendError as error:

@@ -11,7 +11,7 @@ from typing import Any
 from lmrun.backends.base import Backend, Chunk, ModelIdentity, ModelSpec, Usage
 from lmrun.backends.hf.backend import HfBackend
 from lmrun.backends.hf.options import HfOptions
-from lmrun.backends.hf.replica import GO, PASS, STOP, Batch, Dead, Done, Loaded, Message, Refused, Replica, Work
+from lmrun.backends.hf.replica import STOP, Claim, Dead, Done, Loaded, Message, Refused, Replica, Work
 from lmrun.errors import BackendError
 from lmrun.requests import Request, Response, ResponseError
 
@@ -29,8 +29,19 @@ class _Job:
 
     requests: Sequence[Request]
     done: set[int]
-    taken: set[int] = field(default_factory=set)
-    """Numbers of the batches that some replica has answered, or is answering."""
+    taken: dict[int, Replica] = field(default_factory=dict)
+    """Which replica answers which request."""
+
+    def grant(self, replica: Replica, owners: frozenset[int]) -> frozenset[int]:
+        """Those of ``owners`` that are free, or its own already."""
+        return frozenset(i for i in owners - self.done if self.taken.setdefault(i, replica) is replica)
+
+    def lost(self, replica: Replica) -> list[int]:
+        """What a replica that died has left unanswered; free again."""
+        found = [i for i, owner in self.taken.items() if owner is replica and i not in self.done]
+        for i in found:
+            del self.taken[i]
+        return found
 
     def work(self) -> Work:
         """The job as a replica gets it. What is done keeps its place in the batches."""
@@ -40,7 +51,7 @@ class _Job:
 class Replicas:
     """A model in several processes, each with a device of its own.
 
-    Every replica gets all requests and forms the same batches; it asks before it answers one, and no batch is given
+    Every replica gets all requests and forms the same batches; it asks before it answers one, and no request is given
     out twice. So numbers do not depend on how many replicas there are, and none of them is idle while another has
     batches left.
     """
@@ -72,7 +83,7 @@ class Replicas:
             return
         devices = replica_devices(self._options)
         try:
-            self._replicas = [Replica(self._on(device), _threads(len(devices))) for device in devices]
+            self._replicas = [Replica(self._on(device), len(devices)) for device in devices]
             found = [_loaded(replica.receive()) for replica in self._replicas]
             _check_alike([usage.facts for usage in found])
         except BaseException:
@@ -120,12 +131,12 @@ class Replicas:
     def _heed(self, replica: Replica, message: Message, job: _Job) -> Chunk:
         """Do what a message asks for; returns the answers that it holds."""
         match message:
-            case Batch():
+            case Claim():
                 self._give_out(replica, message, job)
             case Loaded():
                 replica.send(job.work())
             case Done():
-                replica.busy, replica.batch = False, None
+                replica.busy = False
             case Refused() if not replica.restarted:
                 raise BackendError(message.message, hint=message.hint)
             case Refused() | Dead():
@@ -134,23 +145,19 @@ class Replicas:
                 return message
         return []
 
-    def _give_out(self, replica: Replica, batch: Batch, job: _Job) -> None:
-        free = batch.number not in job.taken
-        if free:
-            job.taken.add(batch.number)
-            facts = self._usage.facts
-            self._usage = replace(batch.usage, facts=facts, device=self._usage.device)
-        replica.batch = batch if free else None
-        replica.send(GO if free else PASS)
+    def _give_out(self, replica: Replica, claim: Claim, job: _Job) -> None:
+        granted = job.grant(replica, claim.owners)
+        if granted:
+            self._usage = replace(claim.usage, facts=self._usage.facts, device=self._usage.device)
+        replica.send(granted)
 
     def _died(self, replica: Replica, why: str, job: _Job) -> Chunk:
-        """Start a replica once more, with its batch to be done again; or let it be, with its batch as errors."""
+        """Start a replica once more, to do its batch again; or let it be, with its batch as errors."""
         _log.warning("replica died", extra={"fields": {"device": replica.spec.options["device"], "why": why}})
         replica.end()
-        lost = replica.batch
+        lost = job.lost(replica)
         if not replica.restarted:
             replica.restarted = True
-            job.taken.discard(lost.number if lost else -1)
             replica.start()
             return []
         self._replicas.remove(replica)
@@ -160,17 +167,17 @@ class Replicas:
                 hint="replicas = 1 shows the fault as it is; a SIGKILL is a machine without memory, most likely",
             )
         error = ResponseError("replica_died", f"the process that answered this died twice: {why}")
-        return [(i, Response(error=error)) for i in sorted(lost.owners - job.done if lost else ())]
+        return [(i, Response(error=error)) for i in lost]
 
     def _settle(self) -> None:
         """Let replicas leave a job that was given up, so that they listen again."""
         while busy := [replica for replica in self._replicas if replica.busy]:
             for replica in _talking(busy):
                 message = replica.receive()
-                if isinstance(message, Batch):
+                if isinstance(message, Claim):
                     replica.send(STOP)
                 elif isinstance(message, Done | Loaded):
-                    replica.busy, replica.batch = False, None
+                    replica.busy = False
                 elif isinstance(message, Dead):
                     self._died(replica, message.why, _Job((), set()))
 
@@ -195,13 +202,6 @@ def replica_devices(options: HfOptions) -> list[str]:
     if kind == "mps" and count > 1:
         raise BackendError("there is one mps device, and every replica needs its own", hint="leave replicas out")
     return [kind] * count
-
-
-def _threads(replicas: int) -> int:
-    import torch
-
-    # All of them together as many as one process would use.
-    return max(1, torch.get_num_threads() // replicas)
 
 
 def _loaded(message: Message) -> Usage:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from lmrun.backends.hf.generating import Generator
@@ -25,7 +26,7 @@ class Seq2SeqLoaded(Loaded):
 
     def scorer(self) -> Scorer:
         """What scores batches."""
-        encode = self.model.get_encoder()
+        encode = partial(self.alone.through, self.model.get_encoder())
         return Seq2SeqScorer(
             self.forward, self.device, False, self.shape.row_multiple, encode, self.shape, self.max_length
         )
