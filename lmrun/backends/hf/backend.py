@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
 
@@ -13,7 +13,7 @@ from lmrun.backends.base import Chunk, ModelIdentity, ModelSpec, Usage
 from lmrun.backends.generation import Generation
 from lmrun.backends.hf.generating import Answer, PromptRow
 from lmrun.backends.hf.identify import identify, resolve_dtype, stated_max_length
-from lmrun.backends.hf.loaded import Loaded
+from lmrun.backends.hf.loaded import GENERATION_BATCHES, Loaded
 from lmrun.backends.hf.loading import is_out_of_memory, load_model, load_tokenizer, quiet, release_memory
 from lmrun.backends.hf.options import HfOptions
 from lmrun.backends.hf.packages import check_packages
@@ -21,6 +21,7 @@ from lmrun.backends.hf.plan import Room, Row, batches, merge_rows, padded_length
 from lmrun.backends.hf.scoring import Score
 from lmrun.backends.hf.seq2seq import Seq2SeqLoaded
 from lmrun.backends.hf.sources import Sources, read_config
+from lmrun.backends.hf.tree.generator import Asked
 from lmrun.backends.hf.tree.scorer import TreeScorer
 from lmrun.backends.hf.tree.shared import Unshareable
 from lmrun.backends.templates import delimiters, template_file, template_name
@@ -34,8 +35,6 @@ _Out = TypeVar("_Out")
 
 _ROUND_BATCHES = 8
 """Batches of windows after which long texts are finished and kept."""
-_GENERATION_BATCHES = 8
-"""Prompts are cheap beside the steps that follow, and a step costs little more for many rows than for one."""
 Claim: TypeAlias = Callable[[Collection[int]], Collection[int]]
 """Asked before anything is computed: which of these positions this process is to answer."""
 _TOO_BIG = ResponseError("out_of_memory", "this request alone does not fit into memory")
@@ -177,20 +176,43 @@ class HfBackend:
     def _run_generation(self, loaded: Loaded, requests: Sequence[Request], answered: frozenset[int]) -> Iterator[Chunk]:
         refused: dict[int, Response] = {}
         drafts: dict[int, Response] = {}
-        alike: defaultdict[str, list[PromptRow]] = defaultdict(list)
-        wanted: dict[str, Generation] = {}
+        asked: list[Asked] = []
         for i, request in enumerate(requests):
-            name = canonical_json(dict(request.generation))
             try:
-                wanted[name], row, drafts[i] = loaded.prompt(i, request)
+                wanted, row, drafts[i] = loaded.prompt(i, request)
             except Unanswerable as error:
                 refused[i] = error.response()
             else:
-                alike[name].append(row)
+                asked.append((row, wanted))
         yield from self._unasked(answered, refused)
+        done: set[int] = set()
+        for chunk in self._generate_shared(loaded, asked, drafts, answered):
+            done.update(i for i, _ in chunk)
+            yield chunk
+        alike: defaultdict[str, list[Asked]] = defaultdict(list)
+        for row, wanted in asked:
+            if row.owner not in done:
+                alike[canonical_json(asdict(wanted))].append((row, wanted))
         for name in sorted(alike):
-            rows = sorted(alike[name], key=lambda row: (-len(row.inputs), row.inputs, row.owner))
-            yield from self._generate(loaded, wanted[name], rows, drafts, answered)
+            rows = sorted((row for row, _ in alike[name]), key=lambda row: (-len(row.inputs), row.inputs, row.owner))
+            yield from self._generate(loaded, alike[name][0][1], rows, drafts, answered)
+
+    def _generate_shared(
+        self, loaded: Loaded, asked: Sequence[Asked], drafts: Mapping[int, Response], answered: frozenset[int]
+    ) -> Iterator[Chunk]:
+        """Answers to those prompts that can be continued with a shared prefix, until that turns out to be wrong."""
+        if not loaded.shared:
+            return
+        generator = loaded.shared.generator
+        together = [one for one in asked if generator.can(one[1])]
+        try:
+            owners = [row.owner for row, _ in sorted(together, key=lambda one: one[0].inputs)]
+            for others in self._shares_of(owners, answered):
+                for answers in generator.answers(together, others):
+                    self._usage = replace(self._usage, phase=generator.phase, facts=loaded.facts())
+                    yield [(row.owner, _generated(drafts[row.owner], answer, notes)) for row, answer, notes in answers]
+        except Unshareable as reason:
+            loaded.unshare(str(reason))
 
     def _unasked(self, answered: frozenset[int], ready: Mapping[int, Response]) -> Iterator[Chunk]:
         mine = self._claim(ready.keys() - answered)
@@ -205,11 +227,11 @@ class HfBackend:
         """Scores of rows: with shared prefixes all together if this model can, else round by round."""
         rounds = list(rounds)
         done: set[tuple[int, int]] = set()
-        if loaded.tree:
+        if loaded.shared:
             try:
-                for scores in self._score_shared(loaded.tree, [row for rows in rounds for row in rows], answered):
+                for scores in self._score_shared(loaded.shared.scorer, [r for rows in rounds for r in rows], answered):
                     done.update((score.member.owner, score.member.part) for score in scores)
-                    self._usage = replace(self._usage, phase=loaded.tree.phase, facts=loaded.facts())
+                    self._usage = replace(self._usage, phase=loaded.shared.scorer.phase, facts=loaded.facts())
                     yield scores
                 return
             except Unshareable as reason:
@@ -217,14 +239,19 @@ class HfBackend:
         for rows in rounds:
             yield from self._score_alone(loaded, merge_rows([row.without((), done) for row in rows]), answered)
 
-    def _score_shared(self, tree: TreeScorer, rows: Sequence[Row], answered: frozenset[int]) -> Iterator[list[Score]]:
+    def _score_shared(self, scorer: TreeScorer, rows: Sequence[Row], answered: frozenset[int]) -> Iterator[list[Score]]:
         merged = merge_rows(rows)
-        # Neighbours share prefixes, and stay together.
-        owners = list(dict.fromkeys(m.owner for row in sorted(merged, key=lambda r: r.inputs) for m in row.members))
-        size = -(-len(owners) // self._shares) or 1
-        for start in range(0, len(owners), size):
-            if mine := self._claim(frozenset(owners[start : start + size]) - answered):
-                yield from tree.scores(merged, frozenset(owners).difference(mine) | answered)
+        owners = [m.owner for row in sorted(merged, key=lambda row: row.inputs) for m in row.members]
+        for others in self._shares_of(owners, answered):
+            yield from scorer.scores(merged, others)
+
+    def _shares_of(self, owners: Sequence[int], answered: frozenset[int]) -> Iterator[frozenset[int]]:
+        """The requests that are not to be answered, share by share. Neighbours share prefixes, and stay together."""
+        ordered = list(dict.fromkeys(owners))
+        size = -(-len(ordered) // self._shares) or 1
+        for start in range(0, len(ordered), size):
+            if mine := self._claim(frozenset(ordered[start : start + size]) - answered):
+                yield frozenset(ordered).difference(mine) | answered
 
     def _score_alone(self, loaded: Loaded, rows: Sequence[Row], answered: frozenset[int]) -> Iterator[list[Score]]:
         """Scores batch by batch; what belongs to answered requests is left out, the batches stay the same."""
@@ -255,7 +282,7 @@ class HfBackend:
         generator = loaded.generator()
         most = loaded.longest_prompt(wanted.max_new_tokens)
         lengths = [loaded.padded_prompt(len(row.inputs), most) for row in rows]
-        shape = replace(loaded.shape, batch_tokens=loaded.shape.batch_tokens * _GENERATION_BATCHES)
+        shape = replace(loaded.shape, batch_tokens=loaded.shape.batch_tokens * GENERATION_BATCHES)
         unpadded = [length * (len(row.inputs) == length) for row, length in zip(rows, lengths, strict=True)]
         plan = list(batches(lengths, shape, unpadded.__getitem__, wanted.max_new_tokens, shape.row_multiple))
         notes = {"sampling": generator.sampling(wanted.options)} if wanted.sample else {}

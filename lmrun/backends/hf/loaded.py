@@ -25,6 +25,7 @@ from lmrun.backends.hf.plan import (
 )
 from lmrun.backends.hf.reasoning import ReasoningDecoder
 from lmrun.backends.hf.scoring import Scorer, keeps_logits
+from lmrun.backends.hf.tree.generator import TreeGenerator
 from lmrun.backends.hf.tree.scorer import TreeScorer
 from lmrun.backends.hf.tree.shared import SharingModel, obstacle
 from lmrun.backends.reasoning import Delimiters
@@ -32,6 +33,11 @@ from lmrun.backends.tokenize import Cut, Encoder, Tokens, TooLong, cut_pair, cut
 from lmrun.requests import Request, Response, content_key
 
 _log = logging.getLogger(__name__)
+
+GENERATION_BATCHES = 8
+"""Prompts are cheap beside the steps that follow, and a step costs little more for many rows than for one."""
+_MOST_PACK_TOKENS = 4096
+"""What a token may look at takes memory by the square of this where it is a mask."""
 
 
 @dataclass(slots=True)
@@ -52,6 +58,30 @@ class Forward:
         return module(**inputs)
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What works with shared prefixes."""
+
+    model: SharingModel
+    scorer: TreeScorer
+    generator: TreeGenerator
+
+    @classmethod
+    def of(cls, loaded: Loaded) -> Shared:
+        """Of a model without obstacle."""
+        shape, plain = loaded.shape, loaded.scorer()
+        model = SharingModel.of(loaded.model, shape.row_multiple)
+        pack_tokens = min(shape.batch_tokens, _MOST_PACK_TOKENS)
+        scorer = TreeScorer(model, plain, loaded.max_length, pack_tokens)
+        slot_tokens = shape.batch_tokens * GENERATION_BATCHES
+        generator = loaded.generator()
+        return cls(
+            model,
+            scorer,
+            TreeGenerator(model, generator, plain, loaded.max_length, pack_tokens, slot_tokens, generator.end_tokens()),
+        )
+
+
 @dataclass(slots=True)
 class Loaded:
     """Model and tokenizer. ``forward`` and ``generate`` are the model's, named here so that a test can wrap them."""
@@ -69,8 +99,8 @@ class Loaded:
     too_long: TooLong
     alone: Forward
     """Counts what is computed without shared prefixes."""
-    tree: TreeScorer | None = None
-    """Scores with shared prefixes; None where the model or the manifest rules it out."""
+    shared: Shared | None = None
+    """Works with shared prefixes; None where the model or the manifest rules it out."""
     unshared: str | None = None
     """Why there is none."""
 
@@ -88,13 +118,13 @@ class Loaded:
         loaded = cls(model, device, encoder, max_length, shape, *calls, reasoning, options.too_long, forward)
         loaded.unshared = options.unshared or obstacle(model)
         if not loaded.unshared:
-            loaded.tree = TreeScorer(SharingModel.of(model), loaded.scorer(), max_length, shape.batch_tokens)
+            loaded.shared = Shared.of(loaded)
         return loaded
 
     def unshare(self, reason: str) -> None:
         """Score without shared prefixes from now on."""
         _log.warning(f"prefix sharing is off: {reason}", extra={"notice": True})
-        self.tree, self.unshared = None, reason
+        self.shared, self.unshared = None, reason
 
     def try_out(self) -> None:
         """Score something small, so that a forward pass that cannot be compiled is known before the first batch."""
@@ -120,7 +150,7 @@ class Loaded:
 
         device = self.device
         named = {"device_name": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
-        tree = self.tree
+        shared = self.shared
         return {
             "parameters": sum(p.numel() for p in self.model.parameters()),
             "dtype": str(self.model.dtype).removeprefix("torch."),
@@ -129,8 +159,9 @@ class Loaded:
             "attn_implementation": self.model.config._attn_implementation,
             "threads": torch.get_num_threads(),
             "prefix_sharing": f"off: {self.unshared}" if self.unshared else "on",
-            "forwarded_tokens": self.alone.tokens + (tree.model.forwarded if tree else 0),
-            "distinct_tokens": tree.distinct if tree else None,
+            "forwarded_tokens": self.alone.tokens + (shared.model.forwarded if shared else 0),
+            "distinct_tokens": shared.scorer.distinct + shared.generator.distinct if shared else None,
+            "decoded_tokens": shared.model.decoded if shared else None,
             **named,
         }
 

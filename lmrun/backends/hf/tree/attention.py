@@ -1,108 +1,34 @@
-"""Attention over a pack: each piece on itself, and each block of queries on the keys above it.
-
-On a CPU the parts of a softmax are computed apart and merged by the logarithms of their sums (cascade attention;
-Juravsky et al., *Hydragen*, arXiv:2402.05099): no key is copied, no mask is made, and the keys of a shared prefix are
-read once for all its branches. Elsewhere many small kernels would take longer than they save: there one masked call
-goes over the path and the pack together.
-"""
+"""An attention function for transformers, which looks up how the forward pass at hand is laid out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
-from lmrun.backends.hf.tree.boxes import Division, Group
-from lmrun.backends.hf.tree.pack import Block, Kept, Pack
 from lmrun.backends.hf.tree.softmax import Merged, Rule
 
 NAME = "lmrun_tree"
 """Of the attention function, as transformers knows it."""
 
 
-@dataclass(slots=True)
-class Path:
-    """Keys and values of the path, by layer: ``[heads, depth, size]`` each."""
+class Frame(Protocol):
+    """How the tokens of one forward pass are laid out, one after the other in one row, and what each looks at."""
 
-    layers: dict[int, tuple[Any, Any]] = field(default_factory=dict)
-    _next: list[tuple[int, Kept, Any, Any]] = field(default_factory=list)
+    @property
+    def size(self) -> int:
+        """Tokens; what comes after them is padding."""
+        ...
 
-    def keep(self, layer: int, pack: Pack, key: Any, value: Any) -> None:
-        """Take what later packs look at from a pack's ``[heads, place, size]``."""
-        for kept in pack.kept:
-            places = slice(kept.places.start, kept.places.stop)
-            self._next.append((layer, kept, key[:, places].clone(), value[:, places].clone()))
+    @property
+    def depths(self) -> Any:
+        """Tensor of the position of each token in its row."""
+        ...
 
-    def step(self) -> None:
-        """The pack is computed: what it looked at may go where what it keeps is put."""
-        for layer, kept, *new in self._next:
-            end = kept.depth + len(kept.places)
-            before = self.layers.get(layer) or (None, None)
-            self.layers[layer] = (_fitting(before[0], new[0], end), _fitting(before[1], new[1], end))
-            for buffer, tokens in zip(self.layers[layer], new, strict=True):
-                buffer[:, kept.depth : end] = tokens
-        self._next.clear()
-
-    def stay(self) -> None:
-        """The pack could not be computed."""
-        self._next.clear()
-
-
-@dataclass(frozen=True)
-class Frame:
-    """What the attention of one forward pass needs to know."""
-
-    pack: Pack
-    path: Path
-    depths: Any
-    """Tensor of the position of each token in its row."""
-
-    @cached_property
-    def division(self) -> Division:
-        """How the pack is computed part by part."""
-        return Division.of(self.pack)
-
-    @cached_property
-    def on_path(self) -> int:
-        """Tokens of the path that somebody looks at."""
-        return max((block.keys.stop for block in self.pack.blocks if block.on_path), default=0)
-
-    @cached_property
-    def visible(self) -> Any:
-        """Which keys each token looks at, ``[place, path and place]``."""
-        import torch
-
-        size, before = self.pack.size, self.on_path
-        seen = torch.zeros((size, before + size), dtype=torch.bool)
-        for piece in self.pack.pieces:
-            n = piece.end - piece.start
-            seen[piece.at : piece.stop, before + piece.at : before + piece.stop] = torch.ones((n, n)).tril().bool()
-        for block in self.pack.blocks:
-            start = block.keys.start + (0 if block.on_path else before)
-            seen[block.queries.start : block.queries.stop, start : start + len(block.keys)] = True
-        return seen.to(self.depths.device)
-
-    @cached_property
-    def ruler(self) -> Any:
-        """All positions."""
-        import torch
-
-        return torch.arange(self.deepest + 1, device=self.depths.device)
-
-    @cached_property
-    def key_depths(self) -> Any:
-        """The position of each key of the path and the pack in its row."""
-        import torch
-
-        return torch.cat([self.ruler[: self.on_path], self.depths])
-
-    @cached_property
-    def deepest(self) -> int:
-        """The last position of all."""
-        return max(piece.end for piece in self.pack.pieces) - 1
+    def attend(self, layer: int, rule: Rule, query: Any, key: Any, value: Any) -> Merged:
+        """The attention of a layer, over ``[heads, place, size]``."""
+        ...
 
 
 _frame: ContextVar[Frame] = ContextVar("frame")
@@ -110,7 +36,7 @@ _frame: ContextVar[Frame] = ContextVar("frame")
 
 @contextmanager
 def framed(frame: Frame) -> Iterator[None]:
-    """A forward pass over this pack."""
+    """A forward pass that is laid out like this."""
     token = _frame.set(frame)
     try:
         yield
@@ -130,74 +56,15 @@ def tree_attention(
     s_aux: Any = None,
     **_: Any,
 ) -> tuple[Any, None]:
-    """An attention function of transformers: ``[1, heads, place, size]`` to ``[1, place, heads, size]``."""
+    """An attention function of transformers: ``[1, heads, place, size]`` to ``[1, place, heads, size]``.
+
+    Args:
+        s_aux: ``[heads]``, logits of keys without values (attention sinks).
+    """
     frame = _frame.get()
-    query, key, value = query[0], key[0], value[0]
     rule = Rule(query.shape[-1] ** -0.5 if scaling is None else scaling, softcap, sliding_window)
-    frame.path.keep(id(module), frame.pack, key, value)
-    attend = _cascade if query.device.type == "cpu" else _together
-    output = attend(frame, id(module), rule, query, key, value).output(s_aux)
-    return output.transpose(0, 1)[None].to(query.dtype), None
-
-
-def _cascade(frame: Frame, layer: int, rule: Rule, query: Any, key: Any, value: Any) -> Merged:
-    merged = Merged.of(query, value)
-    for group in frame.division.groups:
-        _within(frame, group, rule, query, key, value, merged)
-    for piece in frame.division.large:
-        own = slice(piece.at, piece.stop)
-        near = (
-            None if rule.sees_all(piece.end - 1, piece.start) else rule.near(frame.depths[own, None], frame.depths[own])
-        )
-        merged.begin(own, *rule.part(query[:, own], key[:, own], value[:, own], near, causal=True))
-    for block in frame.division.blocks:
-        places = slice(block.queries.start, block.queries.stop)
-        above = frame.ruler[block.depth : block.depth + len(block.keys)]
-        near = None if rule.sees_all(frame.deepest, block.depth) else rule.near(frame.depths[places, None], above)
-        keys, values = _above(frame, layer, block, key, value)
-        merged.add(places, *rule.part(query[:, places], keys, values, near))
-    return merged
-
-
-def _within(frame: Frame, group: Group, rule: Rule, query: Any, key: Any, value: Any, merged: Merged) -> None:
-    visible = group.visible
-    if not rule.sees_all(frame.deepest, 0):
-        depths = frame.depths[group.places]
-        visible = visible & rule.near(depths[:, :, None], depths[:, None])
-    query, key, value = (tensor[:, group.places] for tensor in (query, key, value))
-    output, total = rule.boxes(query, key, value, visible)
-    at = group.places.flatten()[group.real]
-    merged.begin(at, output.flatten(1, 2)[:, group.real], total.flatten(1)[:, group.real])
-
-
-def _together(frame: Frame, layer: int, rule: Rule, query: Any, key: Any, value: Any) -> Merged:
-    if frame.on_path:
-        import torch
-
-        keys, values = frame.path.layers[layer]
-        key = torch.cat([keys[:, : frame.on_path], key], dim=1)
-        value = torch.cat([values[:, : frame.on_path], value], dim=1)
-    visible = frame.visible
-    if not rule.sees_all(frame.deepest, 0):
-        visible = visible & rule.near(frame.depths[:, None], frame.key_depths)
-    merged = Merged.of(query, value)
-    merged.begin(slice(None), *rule.part(query, key, value, visible))
-    return merged
-
-
-def _above(frame: Frame, layer: int, block: Block, key: Any, value: Any) -> tuple[Any, Any]:
-    if block.on_path:
-        key, value = frame.path.layers[layer]
-    keys = slice(block.keys.start, block.keys.stop)
-    return key[:, keys], value[:, keys]
-
-
-def _fitting(buffer: Any, like: Any, length: int) -> Any:
-    """A buffer of at least ``length`` depths that begins with what is in ``buffer``."""
-    if buffer is not None and buffer.shape[1] >= length:
-        return buffer
-    before = 0 if buffer is None else buffer.shape[1]
-    larger = like.new_empty((like.shape[0], max(length, 2 * before), like.shape[2]))
-    if before:
-        larger[:, :before] = buffer
-    return larger
+    parts = (tensor[0, :, : frame.size] for tensor in (query, key, value))
+    found = frame.attend(id(module), rule, *parts).output(s_aux).transpose(0, 1)
+    output = query.new_zeros((1, query.shape[2], *found.shape[1:]))
+    output[0, : frame.size] = found
+    return output, None

@@ -108,6 +108,18 @@ def packs(root: Node, size: int) -> Iterator[Pack]:
     return _packs([Piece(node, node.start, node.end, 0) for node in walk(root)], size, [], 0, None)
 
 
+def stem_packs(row: int, length: int, size: int) -> Iterator[Pack]:
+    """The first ``length`` tokens of a row, all of them to be kept on the path."""
+    return _packs([Piece(Node(row, 0, length), 0, length, 0)], size, [], length, None)
+
+
+def tail_packs(stem: int, lengths: Sequence[int], size: int) -> Iterator[Pack]:
+    """Rows of these lengths from ``stem`` on, where all are alike before, which is on the path."""
+    path = [_Above(0, stem, -1)] if stem else []
+    nodes = [Node(i, stem, length) for i, length in enumerate(lengths)]
+    return _packs([Piece(node, node.start, node.end, 0) for node in nodes], size, path, stem, None)
+
+
 def needed(plan: Sequence[Pack], wanted: Collection[int]) -> set[int]:
     """Numbers of packs to compute, so that those in ``wanted`` can be."""
     found = set(wanted)

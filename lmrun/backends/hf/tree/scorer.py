@@ -10,8 +10,8 @@ from typing import TypeAlias
 from lmrun.backends.hf.loading import is_out_of_memory, release_memory
 from lmrun.backends.hf.plan import Row, padded_length
 from lmrun.backends.hf.scoring import Score, Scorer
-from lmrun.backends.hf.tree.attention import Frame, Path
 from lmrun.backends.hf.tree.pack import Pack
+from lmrun.backends.hf.tree.packed import PackFrame, Path
 from lmrun.backends.hf.tree.plan import Read, Tally, Tree
 from lmrun.backends.hf.tree.shared import SharingModel, Unshareable
 
@@ -158,10 +158,13 @@ class _Walk:
         reads = list(self.tree.reads(pack, self.answered))
         with torch.inference_mode():
             depths = torch.tensor(pack.depths(), device=model.device)
-            hidden = model.hidden(Frame(pack, self.path, depths), pack.tokens([row.inputs for row in self.tree.rows]))
+            hidden = model.hidden(
+                PackFrame(pack, self.path, depths), pack.tokens([row.inputs for row in self.tree.rows])
+            )
             places = [place for read in reads for place in read.places]
             values = model.logprobs(hidden, places, [token for read in reads for token in read.tokens])
         self.path.step()
+        model.forwarded += pack.size
         return self._tallied(reads, *values)
 
     def _tallied(self, reads: Sequence[Read], logprobs: Sequence[float], greedy: Sequence[bool]) -> Found:

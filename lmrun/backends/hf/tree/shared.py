@@ -51,18 +51,21 @@ class SharingModel:
 
     model: Any
     decoder: Any
+    row_multiple: int = 1
     forwarded: int = 0
-    """Tokens so far."""
+    """Tokens of prompts and continuations so far."""
+    decoded: int = 0
+    """Tokens of answers so far."""
     _output: Any = None
     """What the decoder returns: a class that takes hidden states."""
 
     @classmethod
-    def of(cls, model: Any) -> SharingModel:
+    def of(cls, model: Any, row_multiple: int = 1) -> SharingModel:
         """A model without :func:`obstacle`."""
         from transformers import AttentionInterface
 
         AttentionInterface.register(NAME, tree_attention)
-        return cls(model, model.get_decoder())
+        return cls(model, model.get_decoder(), row_multiple)
 
     @property
     def device(self) -> Any:
@@ -85,21 +88,24 @@ class SharingModel:
         """Last hidden states ``[place, width]`` of a pack."""
         import torch
 
-        inputs = torch.tensor(tokens, device=self.model.device)[None]
+        # The rows of every matrix product are filled up, so that their number does not change a bit.
+        padding = -len(tokens) % self.row_multiple
+        inputs = torch.tensor([*tokens, *[0] * padding], device=self.device)[None]
+        depths = torch.nn.functional.pad(frame.depths, (0, padding))[None]
         with framed(frame), _attention(self.model, NAME):
-            found = self.decoder(input_ids=inputs, position_ids=frame.depths[None], use_cache=False)
-        self.forwarded += len(tokens)
+            found = self.decoder(input_ids=inputs, position_ids=depths, use_cache=False)
         self._output = type(found)
-        return found.last_hidden_state[0]
+        return found.last_hidden_state[0, : len(tokens)]
 
     def logits(self, hidden: Any) -> Any:
         """Logits ``[n, vocabulary]`` of hidden states, with whatever the model does to them."""
         import torch
 
-        given = self._output(last_hidden_state=hidden[None])
-        tokens = torch.zeros((1, len(hidden)), dtype=torch.long, device=hidden.device)
+        rows = torch.nn.functional.pad(hidden, (0, 0, 0, -len(hidden) % self.row_multiple))
+        given = self._output(last_hidden_state=rows[None])
+        tokens = torch.zeros((1, len(rows)), dtype=torch.long, device=hidden.device)
         with _replaced(self.decoder, lambda *_, **__: given):
-            return self.model(input_ids=tokens, use_cache=False).logits[0]
+            return self.model(input_ids=tokens, use_cache=False).logits[0, : len(hidden)]
 
     def logprobs(self, hidden: Any, places: Sequence[int], tokens: Sequence[int]) -> tuple[list[float], list[bool]]:
         """Natural logarithms of the probability that each of ``tokens`` follows its place, and which come first."""

@@ -41,24 +41,30 @@ class Rule:
             shared = 1
         # Heads with the same keys are as good as more queries.
         folded = query.reshape(key.shape[0], -1, query.shape[2])
+        # The kernel does not know queries that see nothing, which a window makes.
         plain = visible is None and self.softcap is None and query.shape[2] == value.shape[2]
+        plain = plain and query.device.type == "cpu"
         attend = self._fused if plain else self._slow
         output, total = attend(folded[None], key[None], value[None], visible, causal)
         return output.reshape(*query.shape[:2], -1), total.reshape(query.shape[:2])
 
     def boxes(self, query: Any, key: Any, value: Any, visible: Any) -> tuple[Any, Any]:
-        """Output ``[heads, box, n, size]`` and log-sum of queries of the same shape, each over the keys of its box.
+        """Output ``[heads, box, n, size]`` and log-sum of queries, each over the keys of its box.
 
         Args:
-            visible: bool ``[box, n, n]``.
+            key, value: ``[key heads, box, m, size]``.
+            visible: bool ``[box, n, m]``.
         """
-        shared = query.shape[0] // key.shape[0]
-        if shared > 1:
-            key, value = key.repeat_interleave(shared, dim=0), value.repeat_interleave(shared, dim=0)
-        query, key, value = (tensor.transpose(0, 1) for tensor in (query, key, value))
-        attend = self._fused if self.softcap is None and query.shape[-1] == value.shape[-1] else self._slow
-        output, total = attend(query, key, value, visible[:, None], causal=False)
-        return output.transpose(0, 1), total.transpose(0, 1)
+        heads, count, n, size = query.shape
+        shared = heads // key.shape[0]
+        folded = query.reshape(-1, shared, count, n, size).permute(2, 0, 1, 3, 4).reshape(count, -1, shared * n, size)
+        visible = visible.repeat(1, shared, 1) if shared > 1 else visible
+        plain = self.softcap is None and size == value.shape[-1] and query.device.type == "cpu"
+        attend = self._fused if plain else self._slow
+        output, total = attend(folded, key.transpose(0, 1), value.transpose(0, 1), visible[:, None], causal=False)
+        output = output.reshape(count, -1, shared, n, output.shape[-1]).permute(1, 2, 0, 3, 4)
+        total = total.reshape(count, -1, shared, n).permute(1, 2, 0, 3)
+        return output.reshape(heads, count, n, -1), total.reshape(heads, count, n)
 
     def _fused(self, query: Any, key: Any, value: Any, visible: Any, causal: bool) -> tuple[Any, Any]:
         import torch
@@ -99,8 +105,8 @@ class Merged:
         import torch
 
         shape = query.shape[:2]
-        outputs = query.new_empty((*shape, value.shape[2]), dtype=torch.float32)
-        return cls(outputs, query.new_empty(shape, dtype=torch.float32))
+        outputs = query.new_zeros((*shape, value.shape[2]), dtype=torch.float32)
+        return cls(outputs, query.new_zeros(shape, dtype=torch.float32))
 
     def begin(self, places: slice, output: Any, total: Any) -> None:
         """The first part for these places."""
