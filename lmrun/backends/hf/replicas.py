@@ -114,7 +114,8 @@ class Replicas:
         if not self._replicas:
             raise BackendError(f'model "{self._spec.name}" is not loaded', hint="call load() first")
         self._settle()
-        job = _Job(list(requests), set(answered))
+        # A job shares one mapping among its requests, which is read only and cannot be sent to another process.
+        job = _Job([replace(r, generation=dict(r.generation)) for r in requests], set(answered))
         for replica in self._replicas:
             replica.send(job.work())
             replica.busy = True
