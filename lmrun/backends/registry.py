@@ -16,7 +16,7 @@ GROUP = "lmrun.backends"
 
 # The same names as in pyproject.toml, so that a source tree works without being installed.
 _BUILT_IN: Mapping[str, str] = {
-    "hf": "lmrun.backends.hf:HfBackend",
+    "hf": "lmrun.backends.hf:hf_backend",
     "openai-completions": "lmrun.backends.api:completions_backend",
     "openai-chat": "lmrun.backends.api:chat_backend",
     "anthropic": "lmrun.backends.api:anthropic_backend",

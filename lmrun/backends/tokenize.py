@@ -167,10 +167,7 @@ class Encoder:
 
         Whitespace at the end of the context moves to the front of the continuation, then both are encoded together.
         """
-        text = context.rstrip()
-        continuation = context[len(text) :] + continuation
-        if not continuation:
-            raise Unanswerable("empty_continuation", "there is no text to score")
+        text, continuation = _moved(context, continuation)
         if not context:
             return self._unconditional(continuation)
         own = self._context(text)
@@ -183,6 +180,16 @@ class Encoder:
             return Pair(own or [self._prefix("an empty context")], alone, "split")
         join: Join = "joint" if whole[: len(own)] == own else "remerged"
         return Pair(own or [self._prefix("an empty context")], scored, join)
+
+    def apart(self, context: str, continuation: str) -> Pair:
+        """The same for a model with an encoder: both are encoded apart, the continuation without special tokens."""
+        text, continuation = _moved(context, continuation)
+        if not context:
+            return self._unconditional(continuation)
+        scored = self.tokenizer.encode(continuation, add_special_tokens=False)
+        if not scored:
+            raise Unanswerable("empty_continuation", f"{continuation!r} has no tokens")
+        return Pair(self._context(text) or [self._prefix("an empty context")], scored, "joint")
 
     def _unconditional(self, continuation: str) -> Pair:
         scored = self.tokenizer.encode(continuation, add_special_tokens=False)
@@ -260,6 +267,15 @@ class Encoder:
             chat_template=self._template_name,
         )
         return rendered
+
+
+def _moved(context: str, continuation: str) -> tuple[str, str]:
+    """A pair with the white space at the end of the context moved to the front of the continuation."""
+    text = context.rstrip()
+    continuation = context[len(text) :] + continuation
+    if not continuation:
+        raise Unanswerable("empty_continuation", "there is no text to score")
+    return text, continuation
 
 
 def _bad_chat(error: Exception) -> Unanswerable:

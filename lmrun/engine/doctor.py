@@ -53,6 +53,9 @@ def _packages() -> Iterator[Finding]:
         ("torch", "hf"),
         ("transformers", "hf"),
         ("accelerate", "hf"),
+        ("peft", "peft"),
+        ("bitsandbytes", "bitsandbytes"),
+        ("gguf", "gguf"),
         ("datasets", ""),
         ("sacrebleu", "tasks"),
     ):

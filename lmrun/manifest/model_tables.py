@@ -17,12 +17,15 @@ from lmrun.manifest.values import (
     Dtype,
     Flag,
     Label,
+    MaxMemory,
     Mode,
     NotNegative,
     Option,
     Positive,
     Prompts,
+    Quantization,
     Reasoning,
+    Replicas,
     Scoring,
     Seconds,
     Section,
@@ -77,10 +80,26 @@ class HfModel(ModelKeys):
     """Where the model runs; `auto` is a GPU if there is one, or else the CPU."""
     device_map: Axis[DeviceMap] | None = None
     """Spread the model over devices, as accelerate does. Not together with `device`."""
+    max_memory: MaxMemory | None = None
+    """With `device_map`: what may be used of each device, as in `{ 0 = "20GiB", cpu = "60GiB" }`."""
+    offload_folder: Text | None = None
+    """With `device_map`: folder for weights that fit on no device."""
+    replicas: Replicas = 1
+    """Copies of the model, each in a process and on a GPU of its own; `auto` is one per GPU."""
     batch_tokens: Axis[BatchTokens] = "auto"
     """Tokens per batch, padding included; `auto` measures the memory."""
     max_length: Axis[Positive] | None = None
     """Longest input in tokens. Absent: what the model says."""
+    adapter: Axis[Text] | None = None
+    """Hub id or local path of a PEFT adapter (LoRA …), put on the model."""
+    delta: Axis[Text] | None = None
+    """Hub id or local path of weights that are added to those of the model."""
+    gguf_file: Axis[Text] | None = None
+    """Name of a GGUF file in the folder or repository of the model, loaded in place of its other weights."""
+    quantization: Axis[Quantization] | None = None
+    """Let bitsandbytes quantise the weights. Absent: as the checkpoint is, which may be quantised itself."""
+    compile: Axis[Flag] = False
+    """Compile the forward pass with `torch.compile`."""
     trust_remote_code: Axis[Flag] = False
     """Run Python code that comes with the model."""
     add_bos_token: Axis[Flag] | None = None
@@ -256,6 +275,6 @@ ModelItem: TypeAlias = Annotated[
 
 OPERATIONAL = frozenset(
     "api_key_env api_key_header concurrency requests_per_minute tokens_per_minute retry timeout price "
-    "batch_prompts".split()
+    "batch_prompts max_memory offload_folder replicas".split()
 )
 """Keys that say how a model is asked and not what: a run goes on after they change."""

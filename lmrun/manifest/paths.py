@@ -27,7 +27,9 @@ def resolve_paths(tree: Node) -> Iterator[Problem]:
             yield from _texts(model.get("model"), _hub_or_local if backend == "hf" else _local_if_there)
         if backend not in OWN_KEYS:
             continue
-        yield from _texts(model.get("tokenizer"), _hub_or_local)
+        for key in ("tokenizer", "adapter", "delta"):
+            yield from _texts(model.get(key), _hub_or_local)
+        yield from _texts(model.get("offload_folder"), _anywhere)
         yield from _texts(model.get("chat_template"), _template)
     for task in _entries(tree, "tasks"):
         yield from _texts(task.get("name"), _task)
@@ -62,6 +64,10 @@ def _local_if_there(node: Node, text: str) -> None:
     path = _absolute(node, text)
     if path.exists():
         node.value = str(path)
+
+
+def _anywhere(node: Node, text: str) -> None:
+    node.value = str(_absolute(node, text))
 
 
 def _hub_or_local(node: Node, text: str) -> Problem | None:

@@ -41,6 +41,7 @@ def one_of(choices: Iterable[str]) -> str:
 
 
 _DTYPES = ("auto", "float32", "float16", "bfloat16", "float64")
+_QUANTIZATIONS = ("int8", "nf4", "fp4")
 _DEVICES = ("auto", "cpu", "cuda", "cuda:0", "mps")
 _TOO_LONG = ("left", "middle", "error", "skip")
 _COMPAT = ("lm-eval",)
@@ -97,6 +98,15 @@ Option: TypeAlias = Annotated[JsonValue, expects("text, a number, true or false,
 DeviceMap: TypeAlias = Annotated[
     Annotated[str, Field(strict=True, min_length=1)] | dict[str, Annotated[str, BARE] | Annotated[int, BARE]],
     expects('text such as "auto", or a table from module name to device'),
+]
+MaxMemory: TypeAlias = Annotated[
+    dict[str, Annotated[str, Field(strict=True, min_length=1)] | Annotated[int, Field(strict=True, gt=0)]],
+    expects('a table from device to memory such as { 0 = "20GiB", cpu = "60GiB" }'),
+]
+Quantization: TypeAlias = Annotated[Literal["int8", "nf4", "fp4"], expects(one_of(_QUANTIZATIONS), _QUANTIZATIONS)]
+Replicas: TypeAlias = Annotated[
+    Literal["auto"] | Annotated[int, Field(strict=True, gt=0)],
+    expects('"auto" or a whole number above 0 (copies of the model)', ["auto"]),
 ]
 Reasoning: TypeAlias = Annotated[
     Literal["auto"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tests.backends import kinds
+
 WORDS = (
     "the cat sat on a mat and the dog sat by the door while rain fell over every answer question choice text "
     "Answer: Question: yes no maybe one two three four five six seven eight nine ten because therefore"
@@ -29,15 +31,17 @@ def tokenizer(kind: str, chat_template: str | None = None) -> Any:
 
     ``bytes``: byte-level BPE like GPT-2's, whose only special token ends a text. ``bytes-bos``: with a BOS that a
     post-processor adds. ``bytes-newlines``: joins punctuation and the newlines after it, like Llama 3. ``pieces-bos``:
-    unigram pieces with a mark for spaces, and a BOS, like Llama 2.
+    unigram pieces with a mark for spaces, and a BOS, like Llama 2. ``pieces-eos``: such pieces and an EOS at the end of
+    every text, like T5.
     """
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    names = {"eos_token": "<|end|>"} if kind == "bytes" else {"bos_token": "<|begin|>", "eos_token": "<|end|>"}
+    bos_too = kind not in ("bytes", "pieces-eos")
+    names = {"bos_token": "<|begin|>", "eos_token": "<|end|>"} if bos_too else {"eos_token": "<|end|>"}
     special = [*names.values(), "<unk>"]
     trainer: Any
-    if kind == "pieces-bos":
+    if kind.startswith("pieces"):
         built = Tokenizer(models.Unigram())
         built.pre_tokenizer = pre_tokenizers.Metaspace()
         built.decoder = decoders.Metaspace()
@@ -67,6 +71,10 @@ def tokenizer(kind: str, chat_template: str | None = None) -> Any:
         built.post_processor = processors.TemplateProcessing(
             single=f"{bos} $A", special_tokens=[(bos, built.token_to_id(bos))]
         )
+    if kind == "pieces-eos":
+        built.post_processor = processors.TemplateProcessing(
+            single="$A <|end|>", special_tokens=[("<|end|>", built.token_to_id("<|end|>"))]
+        )
     made = PreTrainedTokenizerFast(tokenizer_object=built, unk_token="<unk>", **names)
     made.chat_template = chat_template
     return made
@@ -90,7 +98,9 @@ def model(architecture: str, *, positions: int = 128, head_dim: int = 12) -> Any
         "pad_token_id": None,
     }
     made: Any
-    if architecture == "llama":
+    if architecture in kinds.MAKERS:
+        made = kinds.MAKERS[architecture](common, positions)
+    elif architecture == "llama":
         llama = tr.LlamaConfig(
             **common, **size, num_key_value_heads=2, head_dim=head_dim, max_position_embeddings=positions
         )

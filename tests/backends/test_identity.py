@@ -194,11 +194,6 @@ class TestNotThere:
         with pytest.raises(BackendError, match="adapter"):
             backend(folder).identify()
 
-    def test_an_encoder_decoder(self, folder: Path) -> None:
-        edit(folder / "config.json", is_encoder_decoder=True)
-        with pytest.raises(BackendError, match="encoder-decoder"):
-            backend(folder).identify()
-
     def test_an_index_that_names_a_missing_shard(self, folder: Path) -> None:
         (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
         index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}

@@ -9,14 +9,14 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from lmrun.backends import registry
-from lmrun.backends.hf import HfBackend
+from lmrun.backends.hf import hf_backend
 from lmrun.errors import BackendError
 from lmrun.testing.scripted import scripted_backend
 
 
 def test_the_backends_of_a_source_tree_are_found_without_installation() -> None:
     assert {"hf", "scripted"} <= set(registry.backend_names())
-    assert registry.backend_class("hf") is HfBackend
+    assert registry.backend_class("hf") is hf_backend
     assert registry.backend_class("scripted") is scripted_backend
 
 

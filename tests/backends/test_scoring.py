@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from lmrun.backends.base import Backend
 from lmrun.backends.hf import HfBackend
 from lmrun.errors import BackendError
 from lmrun.requests import Message, Request, Response
@@ -18,7 +19,7 @@ torch = pytest.importorskip("torch")
 
 
 def answers(
-    backend: HfBackend, requests: Sequence[Request], answered: Collection[int] = frozenset()
+    backend: Backend, requests: Sequence[Request], answered: Collection[int] = frozenset()
 ) -> dict[int, Response]:
     found: dict[int, Response] = {}
     for chunk in backend.run(requests, answered):

@@ -75,6 +75,10 @@ def test_the_manifest_of_the_contract(write: Write, tmp_path: Path) -> None:
         "batch_tokens": "auto",
         "trust_remote_code": False,
         "too_long": "left",
+        "compile": False,
+        "exact": False,
+        "prefix_sharing": "auto",
+        "replicas": 1,
     }
     assert [(task.name, task.num_fewshot) for task in manifest.tasks] == [
         ("arc_challenge", 0),

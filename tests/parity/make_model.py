@@ -142,6 +142,42 @@ def make_model(
     return folder
 
 
+def make_encoder_decoder(folder: Path, mirror: Path) -> Path:
+    """Write a random T5, whose tokenizer marks the end of every text, and return ``folder``."""
+    if (folder / "made.json").is_file():
+        return folder
+    import torch
+    from tokenizers import processors
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    tokenizer = make_tokenizer(mirror_texts(mirror), bos=False)
+    end = tokenizer.eos_token
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"$A {end}", special_tokens=[(end, tokenizer.eos_token_id)]
+    )
+    torch.manual_seed(0)
+    config = T5Config(
+        vocab_size=VOCABULARY,
+        d_model=64,
+        d_kv=16,
+        d_ff=160,
+        num_layers=2,
+        num_heads=4,
+        n_positions=MAX_LENGTH,
+        initializer_factor=0.2,
+        feed_forward_proj="gated-gelu",
+        tie_word_embeddings=False,
+        decoder_start_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    T5ForConditionalGeneration(config).float().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    _for_every_transformers(folder / "tokenizer_config.json")
+    (folder / "made.json").write_text(json.dumps({"format": 1}))
+    return folder
+
+
 def _for_every_transformers(config: Path) -> None:
     """transformers 5 names a class that 4 has not got; both know this one."""
     values = json.loads(config.read_text(encoding="utf-8"))

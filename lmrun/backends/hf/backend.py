@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import logging
+from array import array
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from lmrun.backends.base import Chunk, ModelIdentity, ModelSpec, Usage
 from lmrun.backends.generation import Generation
 from lmrun.backends.hf.generating import Answer, PromptRow
-from lmrun.backends.hf.identify import identify, read_config, resolve_dtype, stated_max_length
+from lmrun.backends.hf.identify import identify, resolve_dtype, stated_max_length
 from lmrun.backends.hf.loaded import GENERATION_BATCHES, Loaded
 from lmrun.backends.hf.loading import is_out_of_memory, load_model, load_tokenizer, quiet, release_memory
 from lmrun.backends.hf.options import HfOptions
-from lmrun.backends.hf.plan import GENERATION_STEP, Room, Row, batches, merge_rows, padded_length, rounds
+from lmrun.backends.hf.packages import check_packages
+from lmrun.backends.hf.plan import Room, Row, batches, merge_rows, padded_length, rounds
 from lmrun.backends.hf.scoring import Score
+from lmrun.backends.hf.seq2seq import Seq2SeqLoaded
+from lmrun.backends.hf.sources import Sources, read_config
 from lmrun.backends.hf.tree.generator import Asked
+from lmrun.backends.hf.tree.scorer import TreeScorer
 from lmrun.backends.hf.tree.shared import Unshareable
-from lmrun.backends.source import Source, locate
 from lmrun.backends.templates import delimiters, template_file, template_name
 from lmrun.backends.tokenize import Encoder, Unanswerable
 from lmrun.errors import BackendError
@@ -32,14 +36,22 @@ _Out = TypeVar("_Out")
 
 _ROUND_BATCHES = 8
 """Batches of windows after which long texts are finished and kept."""
+Claim: TypeAlias = Callable[[Collection[int]], Collection[int]]
+"""Asked before anything is computed: which of these positions this process is to answer."""
 _TOO_BIG = ResponseError("out_of_memory", "this request alone does not fit into memory")
 
 
 class HfBackend:
-    """A causal language model of transformers."""
+    """A language model of transformers, causal or encoder-decoder."""
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, claim: Claim = frozenset, shares: int = 1) -> None:
+        """``claim`` and ``shares`` are for replicas, which answer one job together.
+
+        Requests that share prefixes are claimed in so many shares, others batch by batch.
+        """
         self._spec = spec
+        self._claim = claim
+        self._shares = shares
         self._options = HfOptions.of(spec)
         self._loaded: Loaded | None = None
         self._scoring_room = Room()
@@ -50,15 +62,11 @@ class HfBackend:
 
     def identify(self) -> ModelIdentity:
         """Say who the model is from its files. Raises :class:`~lmrun.errors.BackendError`."""
-        return identify(self._source, self._tokenizer_source, self._options)
+        return identify(self._sources, self._options)
 
     @cached_property
-    def _source(self) -> Source:
-        return locate(self._spec.model, self._options.revision, self._spec.offline)
-
-    @cached_property
-    def _tokenizer_source(self) -> Source:
-        return locate(self._options.tokenizer, None, self._spec.offline) if self._options.tokenizer else self._source
+    def _sources(self) -> Sources:
+        return Sources.of(self._spec, self._options)
 
     # -- loading -------------------------------------------------------------------------------------------------------
 
@@ -66,18 +74,24 @@ class HfBackend:
         """Load tokenizer and model. Raises :class:`~lmrun.errors.BackendError`."""
         if self._loaded:
             return
-        config = read_config(self._source)
+        config = {} if self._options.gguf_file else read_config(self._sources.model)
+        check_packages(self._options, config)
         encoder = self._encoder()
         with quiet():
-            model = load_model(self._source, self._options, resolve_dtype(self._options.dtype, config))
-        stated = stated_max_length(model.config.to_dict(), self._tokenizer_source.folder)
-        found = delimiters(self._tokenizer_source.folder, self._options.reasoning, self._options.chat_template)
-        self._loaded = Loaded.of(model, encoder, self._options.max_length or stated, self._options, found)
-        self._usage = Usage(phase="loaded", device=str(model.device), facts=self._loaded.facts())
+            model = load_model(self._sources, self._options, resolve_dtype(self._options.dtype, config))
+        folder = self._sources.tokenizer.folder
+        stated = stated_max_length(model.config.to_dict(), folder)
+        found = delimiters(folder, self._options.reasoning, self._options.chat_template)
+        loaded = Seq2SeqLoaded if model.config.is_encoder_decoder else Loaded
+        self._loaded = loaded.of(model, encoder, self._options.max_length or stated, self._options, found)
+        if self._options.compile:
+            with quiet():
+                self._loaded.try_out()
+        self._usage = Usage(phase="loaded", device=str(self._loaded.device), facts=self._loaded.facts())
 
     def _encoder(self) -> Encoder:
         with quiet():
-            tokenizer = load_tokenizer(self._tokenizer_source, self._options)
+            tokenizer = load_tokenizer(self._sources.tokenizer, self._options)
         template = template_file(self._options.chat_template)
         if template is not None:
             tokenizer.chat_template = template
@@ -134,7 +148,7 @@ class HfBackend:
                 refused[i] = error.response()
             else:
                 rows.append(row)
-        yield from _without(answered, refused)
+        yield from self._unasked(answered, refused)
         for scores in self._score(loaded, [rows], answered):
             yield [(s.member.owner, _scored(drafts[s.member.owner], s)) for s in scores]
 
@@ -150,7 +164,7 @@ class HfBackend:
             else:
                 if not texts[-1]:
                     ready[i] = Response(logprob=0.0)
-        yield from _without(answered, ready)
+        yield from self._unasked(answered, ready)
         parts: defaultdict[int, dict[int, Score]] = defaultdict(dict)
         together = rounds(texts, loaded.shape.batch_tokens * _ROUND_BATCHES)
         for scores in self._score(loaded, together, answered):
@@ -171,7 +185,7 @@ class HfBackend:
                 refused[i] = error.response()
             else:
                 asked.append((row, wanted))
-        yield from _without(answered, refused)
+        yield from self._unasked(answered, refused)
         done: set[int] = set()
         for chunk in self._generate_shared(loaded, asked, drafts, answered):
             done.update(i for i, _ in chunk)
@@ -181,7 +195,7 @@ class HfBackend:
             if row.owner not in done:
                 alike[canonical_json(asdict(wanted))].append((row, wanted))
         for name in sorted(alike):
-            rows = sorted((row for row, _ in alike[name]), key=lambda row: (-len(row.inputs), row.inputs, row.owner))
+            rows = sorted((row for row, _ in alike[name]), key=lambda row: (-len(row.inputs), row.inputs.tobytes(), row.owner))
             yield from self._generate(loaded, alike[name][0][1], rows, drafts, answered)
 
     def _generate_shared(
@@ -193,11 +207,17 @@ class HfBackend:
         generator = loaded.shared.generator
         together = [one for one in asked if generator.can(one[1])]
         try:
-            for answers in generator.answers(together, answered):
-                self._usage = replace(self._usage, phase=generator.phase, facts=loaded.facts())
-                yield [(row.owner, _generated(drafts[row.owner], answer, notes)) for row, answer, notes in answers]
+            for others in self._shares_of([(row.inputs, row.owner) for row, _ in together], answered):
+                for answers in generator.answers(together, others):
+                    self._usage = replace(self._usage, phase=generator.phase, facts=loaded.facts())
+                    yield [(row.owner, _generated(drafts[row.owner], answer, notes)) for row, answer, notes in answers]
         except Unshareable as reason:
             loaded.unshare(str(reason))
+
+    def _unasked(self, answered: frozenset[int], ready: Mapping[int, Response]) -> Iterator[Chunk]:
+        mine = self._claim(ready.keys() - answered)
+        if mine:
+            yield [(i, ready[i]) for i in sorted(mine)]
 
     # -- batches -------------------------------------------------------------------------------------------------------
 
@@ -209,9 +229,7 @@ class HfBackend:
         done: set[tuple[int, int]] = set()
         if loaded.shared:
             try:
-                for scores in loaded.shared.scorer.scores(
-                    merge_rows([row for rows in rounds for row in rows]), answered
-                ):
+                for scores in self._score_shared(loaded.shared.scorer, [r for rows in rounds for r in rows], answered):
                     done.update((score.member.owner, score.member.part) for score in scores)
                     self._usage = replace(self._usage, phase=loaded.shared.scorer.phase, facts=loaded.facts())
                     yield scores
@@ -221,6 +239,23 @@ class HfBackend:
         for rows in rounds:
             yield from self._score_alone(loaded, merge_rows([row.without((), done) for row in rows]), answered)
 
+    def _score_shared(self, scorer: TreeScorer, rows: Sequence[Row], answered: frozenset[int]) -> Iterator[list[Score]]:
+        merged = merge_rows(rows)
+        for others in self._shares_of([(row.inputs, m.owner) for row in merged for m in row.members], answered):
+            yield from scorer.scores(merged, others)
+
+    def _shares_of(
+        self, inputs: Sequence[tuple[array[int], int]], answered: frozenset[int]
+    ) -> Iterator[frozenset[int]]:
+        """The requests that are not to be answered, share by share. Neighbors share prefixes, and stay together."""
+        if self._shares > 1:
+            inputs = sorted(inputs, key=lambda one: one[0])
+        ordered = list(dict.fromkeys(owner for _, owner in inputs))
+        size = -(-len(ordered) // self._shares) or 1
+        for start in range(0, len(ordered), size):
+            if mine := self._claim(frozenset(ordered[start : start + size]) - answered):
+                yield frozenset(ordered).difference(mine) | answered
+
     def _score_alone(self, loaded: Loaded, rows: Sequence[Row], answered: frozenset[int]) -> Iterator[list[Score]]:
         """Scores batch by batch; what belongs to answered requests is left out, the batches stay the same."""
         rows = [row for row in rows if row.members]
@@ -229,7 +264,8 @@ class HfBackend:
         plan = list(batches(lengths, loaded.shape))
         for number, batch in enumerate(plan):
             length = lengths[batch[0]]
-            todo = [kept for i in batch if (kept := rows[i].without(answered)).members]
+            mine = self._claim(frozenset(m.owner for i in batch for m in rows[i].members) - answered)
+            todo = [kept for i in batch if (kept := rows[i].only(mine)).members]
 
             def answer(part: Sequence[Row], length: int = length) -> list[Score]:
                 return scorer.score(part, length)
@@ -247,16 +283,16 @@ class HfBackend:
         answered: frozenset[int],
     ) -> Iterator[Chunk]:
         generator = loaded.generator()
-        most = loaded.max_length - wanted.max_new_tokens
-        # One position of padding at least: transformers takes another path for a batch that needs no mask.
-        lengths = [padded_length(min(len(row.inputs) + 1, most), most, GENERATION_STEP) for row in rows]
+        most = loaded.longest_prompt(wanted.max_new_tokens)
+        lengths = [loaded.padded_prompt(len(row.inputs), most) for row in rows]
         shape = replace(loaded.shape, batch_tokens=loaded.shape.batch_tokens * GENERATION_BATCHES)
-        unpadded = [len(row.inputs) == most for row in rows]
+        unpadded = [length * (len(row.inputs) == length) for row, length in zip(rows, lengths, strict=True)]
         plan = list(batches(lengths, shape, unpadded.__getitem__, wanted.max_new_tokens, shape.row_multiple))
         notes = {"sampling": generator.sampling(wanted.options)} if wanted.sample else {}
         for number, batch in enumerate(plan):
             length = lengths[batch[0]]
-            todo = [rows[i] for i in batch if rows[i].owner not in answered]
+            mine = self._claim(frozenset(rows[i].owner for i in batch) - answered)
+            todo = [rows[i] for i in batch if rows[i].owner in mine]
 
             def answer(part: Sequence[PromptRow], length: int = length) -> Chunk:
                 try:
@@ -312,12 +348,6 @@ def _unless_out_of_memory(answer: Callable[[Sequence[_In]], _Out], rows: Sequenc
         if not is_out_of_memory(error):
             raise
         return None
-
-
-def _without(answered: frozenset[int], ready: Mapping[int, Response]) -> Iterator[Chunk]:
-    chunk = [(i, response) for i, response in ready.items() if i not in answered]
-    if chunk:
-        yield chunk
 
 
 def _unscored(row: Row) -> list[Score]:

@@ -17,6 +17,8 @@ from lmrun.requests import FinishReason, ResponseError
 
 _DEFAULTS: Mapping[str, Any] = {"temperature": 1.0, "top_k": 50, "top_p": 1.0}
 """Of transformers, where neither the task nor the model's generation_config.json says anything."""
+_WITHOUT_STATE = ("rwkv",)
+"""Models computed anew at every step: in transformers, a step of RWKV mixes the rows of a batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Generator:
     """Splits reasoning off; None where all of the output is the answer."""
 
     def generate(self, rows: Sequence[PromptRow], length: int, wanted: Generation) -> list[Answer]:
-        """Continue every row, padded on the left to ``length``.
+        """Continue every row, padded to ``length``.
 
         Raises:
             ValueError, TypeError: transformers refuses a parameter.
@@ -66,15 +68,12 @@ class Generator:
         import torch
 
         copies = -(-len(rows) // self.row_multiple) * self.row_multiple
-        inputs = torch.full((copies, length), self._pad(), dtype=torch.long)
-        mask = torch.zeros((copies, length), dtype=torch.long)
-        for i in range(copies):
-            row = rows[i % len(rows)].inputs
-            inputs[i, length - len(row) :] = torch.tensor(row, dtype=torch.long)
-            mask[i, length - len(row) :] = 1
+        filled = [rows[i % len(rows)] for i in range(copies)]
+        inputs, mask = self._padded([row.inputs for row in filled], length)
+        start = self._start(length)
         ends = sorted(self.end_tokens())
         beams = self._beams(wanted)
-        stops = Stops([self.watch(rows[i % len(rows)], wanted) for i in range(copies)])
+        stops = Stops([self.watch(row, wanted) for row in filled])
         faults = Faults()
         with torch.inference_mode(), quiet():
             out = self.forward(
@@ -82,15 +81,15 @@ class Generator:
                 attention_mask=mask.to(self.device),
                 max_new_tokens=wanted.max_new_tokens,
                 do_sample=False,
-                use_cache=True,
+                use_cache=self.model.config.model_type not in _WITHOUT_STATE,
                 pad_token_id=self._pad(),
                 eos_token_id=ends or None,
                 # The rows of beams change places; their answers are cut at the stops afterwards.
                 stopping_criteria=[stops] if wanted.until and beams == 1 else [],
-                logits_processor=[faults, *(self._sampler(rows, copies, length, wanted) if wanted.sample else [])],
+                logits_processor=[faults, *(self._sampler(filled, start, wanted) if wanted.sample else [])],
                 **{k: v for k, v in wanted.options.items() if k not in ONLY_SAMPLED},
             )
-        generated: list[list[int]] = out[: len(rows), length:].tolist()
+        generated: list[list[int]] = out[: len(rows), start:].tolist()
         broken = faults.rows(copies)
         return [
             Answer("", "stop", 0, error=NOT_A_NUMBER)
@@ -98,6 +97,21 @@ class Generator:
             else self.answer(rows[i], tokens, stops.found[i], wanted)
             for i, tokens in enumerate(generated)
         ]
+
+    def _padded(self, rows: Sequence[array[int]], length: int) -> tuple[Any, Any]:
+        """Rows padded on the left, and the mask of what is not padding."""
+        import torch
+
+        inputs = torch.full((len(rows), length), self._pad(), dtype=torch.long)
+        mask = torch.zeros((len(rows), length), dtype=torch.long)
+        for i, row in enumerate(rows):
+            inputs[i, length - len(row) :] = torch.tensor(row, dtype=torch.long)
+            mask[i, length - len(row) :] = 1
+        return inputs, mask
+
+    def _start(self, length: int) -> int:
+        """Where the answers begin in what comes out."""
+        return length
 
     def _beams(self, wanted: Generation) -> int:
         beams = wanted.options.get("num_beams") or self.model.generation_config.num_beams or 1
@@ -126,9 +140,8 @@ class Generator:
                 values[name] = value
         return values
 
-    def _sampler(self, rows: Sequence[PromptRow], copies: int, length: int, wanted: Generation) -> list[Any]:
-        keys = [rows[i % len(rows)].key for i in range(copies)]
-        return [*warpers(self.sampling(wanted.options), self.device), Draw(keys, length)]
+    def _sampler(self, rows: Sequence[PromptRow], start: int, wanted: Generation) -> list[Any]:
+        return [*warpers(self.sampling(wanted.options), self.device), Draw([row.key for row in rows], start)]
 
     def watch(self, row: PromptRow, wanted: Generation) -> Watch:
         """What sees when a row is done."""

@@ -9,66 +9,90 @@ from typing import Any
 from lmrun.backends import fingerprint as files
 from lmrun.backends.base import ModelIdentity
 from lmrun.backends.hf.options import HfOptions
+from lmrun.backends.hf.packages import check_packages
+from lmrun.backends.hf.sources import Sources, read_adapter_config, read_config
 from lmrun.backends.source import Source
 from lmrun.backends.templates import delimiters, template_hash
-from lmrun.errors import BackendError
+from lmrun.errors import BackendError, did_you_mean
 
 _LENGTHS = ("n_positions", "max_position_embeddings", "n_ctx")
 _UNLIMITED = 10**9
 """Tokenizers without a limit say 1e30."""
 DEFAULT_MAX_LENGTH = 2048
+_PROMPT_LEARNING = ("PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "ADAPTION_PROMPT", "CPT")
 
 
-def identify(source: Source, tokenizer: Source, options: HfOptions) -> ModelIdentity:
-    """Who the model at ``source`` is, with the tokenizer at ``tokenizer``.
+def identify(sources: Sources, options: HfOptions) -> ModelIdentity:
+    """Who the model made of ``sources`` is.
 
     The device is left out: it is no property of the model. Raises :class:`~lmrun.errors.BackendError`.
     """
-    config = read_config(source)
+    source, tokenizer = sources.model, sources.tokenizer
+    # A GGUF file has its own configuration, and it counts with its content.
+    config = {} if options.gguf_file else read_config(source)
+    check_packages(options, config)
+    stated = None if options.gguf_file else stated_max_length(config, tokenizer.folder)
     facts: dict[str, Any] = {
         "backend": "hf",
-        "weights": _weights(source),
+        "weights": _gguf(source, options.gguf_file) if options.gguf_file else _weights(source),
         "config": files.hash_files(files.matching(source.folder, files.CONFIG_FILES)),
         "tokenizer": files.hash_files(files.matching(tokenizer.folder, files.TOKENIZER_FILES)),
         "chat_template": template_hash(tokenizer.folder, options.chat_template),
         "dtype": resolve_dtype(options.dtype, config),
-        "max_length": options.max_length or stated_max_length(config, tokenizer.folder),
+        "max_length": options.max_length or stated,
         "add_bos_token": options.add_bos_token,
         "attn_implementation": options.attn_implementation,
     }
     if source.commit:
         facts |= {"model": source.name, "revision": source.commit}
-    # Named only where they differ from what holds for every model.
-    if found := delimiters(tokenizer.folder, options.reasoning, options.chat_template):
+    return files.identity(facts | _special(sources, options))
+
+
+def _special(sources: Sources, options: HfOptions) -> dict[str, Any]:
+    """What is named only where it differs from what holds for every model."""
+    facts: dict[str, Any] = {}
+    if found := delimiters(sources.tokenizer.folder, options.reasoning, options.chat_template):
         facts["reasoning"] = list(found)
     if options.too_long != "left":
         facts["too_long"] = options.too_long
+    if options.trust_remote_code:
+        facts["code"] = files.hash_files(files.matching(sources.model.folder, files.CODE_FILES)) or "remote"
+    if sources.adapter:
+        facts["adapter"] = _adapter(sources.adapter)
+    if sources.delta:
+        facts["delta"] = _weights(sources.delta)
     if options.exact:
         facts["exact"] = True
-    if options.trust_remote_code:
-        facts["code"] = files.hash_files(files.matching(source.folder, files.CODE_FILES)) or "remote"
-    return files.identity(facts)
+    if options.quantization:
+        facts["quantization"] = options.quantization
+    if options.compile:
+        facts["compile"] = True
+    return facts
 
 
-def read_config(source: Source) -> dict[str, Any]:
-    """``config.json``, checked to be of a model that can be run. Raises :class:`~lmrun.errors.BackendError`."""
-    path = source.folder / "config.json"
-    if not path.is_file():
-        if (source.folder / "adapter_config.json").is_file():
-            raise BackendError(
-                f"{source.name} holds an adapter, not a model", hint="merge it into its base model and save that"
-            )
-        raise BackendError(f"there is no config.json in {source.name}", hint=f"looked in {source.folder}")
-    try:
-        config = files.read_json(path)
-    except ValueError as error:
-        raise BackendError(f"{path} is not JSON: {error}", hint="save the model again") from error
-    if config.get("is_encoder_decoder"):
+def _adapter(source: Source) -> str:
+    if read_adapter_config(source).get("peft_type", "").endswith(_PROMPT_LEARNING):
         raise BackendError(
-            f"{source.name} is an encoder-decoder model, and this version runs decoder-only models",
-            hint="a decoder-only (causal) model",
+            f"{source.name} learns tokens that stand before the prompt, and only adapters of weights can be put on",
+            hint="LoRA and its relatives",
         )
-    return config
+    if source.commit:
+        return f"hub:{source.commit}"
+    found = files.matching(source.folder, ("adapter_model.safetensors", "adapter_model.bin"))
+    if not found:
+        raise BackendError(f"there are no adapter weights in {source.folder}", hint="adapter_model.safetensors")
+    return str(files.hash_files([source.folder / files.ADAPTER_CONFIG, *found], files.HashCache()))
+
+
+def _gguf(source: Source, name: str) -> str:
+    if source.commit:
+        return f"hub:{source.commit}:{name}"
+    path = source.folder / name
+    if not path.is_file():
+        there = [each.name for each in files.matching(source.folder, ("*.gguf",))]
+        hint = did_you_mean(name, there) or f"GGUF files there: {', '.join(there) or 'none'}"
+        raise BackendError(f"there is no {name} in {source.folder}", hint=hint)
+    return str(files.hash_files([path], files.HashCache()))
 
 
 def _weights(source: Source) -> str:

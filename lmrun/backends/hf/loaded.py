@@ -10,15 +10,26 @@ from typing import Any
 
 from lmrun.backends.generation import Generation, normalise
 from lmrun.backends.hf.generating import Generator, PromptRow
+from lmrun.backends.hf.loading import compiled, input_device, not_compiled
 from lmrun.backends.hf.options import HfOptions
-from lmrun.backends.hf.plan import CPU_BATCH_TOKENS, CPU_ROW_MULTIPLE, Member, Row, Shape, gpu_batch_tokens
+from lmrun.backends.hf.plan import (
+    CPU_BATCH_TOKENS,
+    CPU_ROW_MULTIPLE,
+    GENERATION_STEP,
+    SCORING_STEP,
+    Member,
+    Row,
+    Shape,
+    gpu_batch_tokens,
+    padded_length,
+)
 from lmrun.backends.hf.reasoning import ReasoningDecoder
 from lmrun.backends.hf.scoring import Scorer, keeps_logits
 from lmrun.backends.hf.tree.generator import TreeGenerator
 from lmrun.backends.hf.tree.scorer import TreeScorer
 from lmrun.backends.hf.tree.shared import SharingModel, obstacle
 from lmrun.backends.reasoning import Delimiters
-from lmrun.backends.tokenize import Encoder, Tokens, TooLong, cut_pair, cut_prompt
+from lmrun.backends.tokenize import Cut, Encoder, Tokens, TooLong, cut_pair, cut_prompt
 from lmrun.requests import Request, Response, content_key
 
 _log = logging.getLogger(__name__)
@@ -37,10 +48,14 @@ class Forward:
     tokens: int = 0
     """That went in so far, padding included."""
 
-    def __call__(self, *, input_ids: Any, **inputs: Any) -> Any:
+    def __call__(self, **inputs: Any) -> Any:
         """An output with ``logits``."""
-        self.tokens += input_ids.numel()
-        return self.model(input_ids=input_ids, **inputs)
+        return self.through(self.model, **inputs)
+
+    def through(self, module: Any, **inputs: Any) -> Any:
+        """What a part of the model makes of its inputs."""
+        self.tokens += inputs["input_ids" if "input_ids" in inputs else "labels"].numel()
+        return module(**inputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +87,8 @@ class Loaded:
     """Model and tokenizer. ``forward`` and ``generate`` are the model's, named here so that a test can wrap them."""
 
     model: Any
+    device: Any
+    """Where inputs go."""
     encoder: Encoder
     max_length: int
     """Longest input in tokens."""
@@ -93,9 +110,12 @@ class Loaded:
     ) -> Loaded:
         """A model just loaded."""
         reasoning = ReasoningDecoder.of(encoder.tokenizer, delimiters) if delimiters else None
-        shape = _shape(model, options)
-        forward = Forward(model)
-        loaded = cls(model, encoder, max_length, shape, forward, model.generate, reasoning, options.too_long, forward)
+        device = input_device(model)
+        shape = _shape(model, device, options)
+        # Generation is left as it is: a cache that grows would be compiled again and again.
+        forward = Forward(compiled(model) if options.compile else model)
+        calls = (forward, model.generate)
+        loaded = cls(model, device, encoder, max_length, shape, *calls, reasoning, options.too_long, forward)
         loaded.unshared = options.unshared or obstacle(model)
         if not loaded.unshared:
             loaded.shared = Shared.of(loaded)
@@ -106,20 +126,29 @@ class Loaded:
         _log.warning(f"prefix sharing is off: {reason}", extra={"notice": True})
         self.shared, self.unshared = None, reason
 
+    def try_out(self) -> None:
+        """Score something small, so that a forward pass that cannot be compiled is known before the first batch."""
+        row = Row(as_array([0] * SCORING_STEP), (Member(0, 0, as_array([0])),))
+        try:
+            # Two rows: code for a single one would serve no other batch.
+            self.scorer().score([row, row], SCORING_STEP)
+        except Exception as error:  # boundary: compilers raise anything
+            raise not_compiled(error) from error
+
     def scorer(self) -> Scorer:
         """What scores batches."""
-        return Scorer(self.forward, self.model.device, keeps_logits(self.model), self.shape.row_multiple)
+        return Scorer(self.forward, self.device, keeps_logits(self.model), self.shape.row_multiple)
 
     def generator(self) -> Generator:
         """What continues batches of prompts."""
         tokenizer, multiple = self.encoder.tokenizer, self.shape.row_multiple
-        return Generator(self.model, tokenizer, self.generate, self.model.device, multiple, self.reasoning)
+        return Generator(self.model, tokenizer, self.generate, self.device, multiple, self.reasoning)
 
     def facts(self) -> dict[str, Any]:
         """What is known now that the model is in memory."""
         import torch
 
-        device = self.model.device
+        device = self.device
         named = {"device_name": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
         shared = self.shared
         return {
@@ -148,7 +177,7 @@ class Loaded:
         prompt = self.encoder.render(request.context)
         pair = self.encoder.pair(prompt.text, request.continuation)
         cut = cut_pair(pair.context, pair.continuation, self.max_length, self.too_long)
-        row = Row(_array(cut.inputs), (Member(position, 0, _array(pair.continuation)),))
+        row = Row(as_array(cut.inputs), (Member(position, 0, as_array(pair.continuation)),))
         n_scored = len(pair.continuation)
         return row, Response(
             prompt_tokens=len(cut.inputs) + 1 - n_scored,
@@ -160,9 +189,27 @@ class Loaded:
     def windows(self, position: int, request: Request) -> list[Row]:
         """The rows that score a long text together; none for an empty one."""
         return [
-            Row(_array([*window.context, *window.predicted][:-1]), (Member(position, i, _array(window.predicted)),))
+            Row(as_array([*window.context, *window.predicted][:-1]), (Member(position, i, as_array(window.predicted)),))
             for i, window in enumerate(self.encoder.windows(request.continuation, self.max_length))
         ]
+
+    def longest_prompt(self, max_new_tokens: int) -> int:
+        """Tokens of a prompt, at most, that is continued with so many."""
+        return self.max_length - max_new_tokens
+
+    def padded_prompt(self, length: int, most: int) -> int:
+        """What a prompt of ``length`` tokens is padded to, never over ``most``.
+
+        A model with a state, such as Mamba or RWKV, may read padding into it whatever the mask says: it gets none.
+        Others get one position at least: transformers takes another path for a batch that needs no mask.
+        """
+        if getattr(self.model, "_is_stateful", False):
+            return length
+        return padded_length(min(length + 1, most), most, GENERATION_STEP)
+
+    def cut_prompt(self, tokens: Tokens, max_new_tokens: int) -> Cut:
+        """A prompt as it fits. Raises :class:`Unanswerable`."""
+        return cut_prompt(tokens, self.max_length, max_new_tokens, self.too_long)
 
     def prompt(self, position: int, request: Request) -> tuple[Generation, PromptRow, Response]:
         """The row that continues a prompt, how, and the response but for the answer.
@@ -173,21 +220,21 @@ class Loaded:
         wanted = normalise(request.generation)
         prompt = self.encoder.render(request.context)
         tokens = self.encoder.prompt(prompt.text)
-        cut = cut_prompt(tokens, self.max_length, wanted.max_new_tokens, self.too_long)
+        cut = self.cut_prompt(tokens, wanted.max_new_tokens)
         opened = self.reasoning is not None and self.reasoning.delimiters.opened_by(request.context, prompt.text)
-        row = PromptRow(position, _array(cut.inputs), content_key("", request), opened)
+        row = PromptRow(position, as_array(cut.inputs), content_key("", request), opened)
         return wanted, row, Response(prompt_tokens=len(cut.inputs), dropped_tokens=cut.dropped, notes=prompt.notes)
 
 
-def _array(tokens: Tokens) -> array[int]:
+def as_array(tokens: Tokens) -> array[int]:
+    """Token ids, packed."""
     # Four bytes per token instead of a Python integer each: all requests of a job are encoded before the first batch.
     return array("i", tokens)
 
 
-def _shape(model: Any, options: HfOptions) -> Shape:
+def _shape(model: Any, device: Any, options: HfOptions) -> Shape:
     import torch
 
-    device = model.device
     on_cpu = device.type == "cpu"
     if options.batch_tokens != "auto":
         tokens = options.batch_tokens

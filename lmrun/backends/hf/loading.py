@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from typing import Any
 
+from lmrun.backends.hf.changes import add_delta, put_on
 from lmrun.backends.hf.options import HfOptions
-from lmrun.backends.registry import missing_packages
+from lmrun.backends.hf.sources import Sources
 from lmrun.backends.source import Source
 from lmrun.errors import BackendError
 
@@ -17,10 +18,10 @@ from lmrun.errors import BackendError
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep warnings and progress bars of torch and transformers off the terminal, which belongs to the display."""
-    from transformers.utils import logging
+    from transformers.utils import logging as messages
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    messages.set_verbosity_error()
+    messages.disable_progress_bar()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -32,43 +33,109 @@ def load_tokenizer(source: Source, options: HfOptions) -> Any:
 
     # Tokenizers of the Llama family take this and change their own rule.
     bos = {} if options.add_bos_token is None else {"add_bos_token": options.add_bos_token}
+    gguf = {"gguf_file": options.gguf_file} if options.gguf_file and not options.tokenizer else {}
     try:
         return AutoTokenizer.from_pretrained(
-            source.name, trust_remote_code=options.trust_remote_code, **source.load_options, **bos
+            source.name, trust_remote_code=options.trust_remote_code, **source.load_options, **bos, **gguf
         )
     except Exception as error:  # boundary: loaders raise anything
         raise _failed("tokenizer", source, error) from error
 
 
-def load_model(source: Source, options: HfOptions, dtype: str) -> Any:
-    """The model at ``source``, on its device, ready for inference. Raises :class:`~lmrun.errors.BackendError`."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    if options.device_map is not None and find_spec("accelerate") is None:
-        raise missing_packages("hf", ["accelerate"])
+def load_model(sources: Sources, options: HfOptions, dtype: str) -> Any:
+    """The model made of ``sources``, on its device, ready for inference. Raises :class:`~lmrun.errors.BackendError`."""
     device = None if options.device_map is not None else resolve_device(options.device)
-    placed = {"device_map": options.device_map} if device is None else {}
+    model = _load(sources.model, options, dtype, device)
+    if sources.delta:
+        add_delta(model, _load(sources.delta, options, dtype, device), sources.delta.name)
+    if sources.adapter:
+        model = put_on(model, sources.adapter)
+    return model.eval()
+
+
+def _load(source: Source, options: HfOptions, dtype: str, device: str | None) -> Any:
+    """The whole model at ``source``: on ``device``, or as ``device_map`` says."""
+    import torch
+    import transformers
+
+    code = {"trust_remote_code": options.trust_remote_code, **source.load_options}
+    if options.gguf_file:
+        code["gguf_file"] = options.gguf_file
     attention = {"attn_implementation": options.attn_implementation} if options.attn_implementation else {}
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        config = transformers.AutoConfig.from_pretrained(source.name, **code)
+        quantised = options.quantization or getattr(config, "quantization_config", None)
+        # Quantised weights cannot be moved afterwards.
+        placed = _placement(options) if device is None else {"device_map": {"": device}} if quantised else {}
+        sequences = (
+            transformers.AutoModelForSeq2SeqLM if config.is_encoder_decoder else transformers.AutoModelForCausalLM
+        )
+        model = sequences.from_pretrained(
             source.name,
             torch_dtype=getattr(torch, dtype),
-            trust_remote_code=options.trust_remote_code,
-            **source.load_options,
+            **code,
             **placed,
             **attention,
+            **_quantization(options, dtype),
         )
-        if device is not None:
-            model = model.to(device)
+        return model if device is None or quantised else model.to(device)
     except Exception as error:  # boundary: loaders raise anything
         raise _failed("model", source, error) from error
-    if model.config.is_encoder_decoder:
-        raise BackendError(
-            f"{source.name} is an encoder-decoder model, and this version runs decoder-only models",
-            hint="a decoder-only (causal) model",
-        )
-    return model.eval()
+
+
+def _placement(options: HfOptions) -> dict[str, Any]:
+    limits = {int(k) if k.isdigit() else k: v for k, v in (options.max_memory or {}).items()}
+    return {
+        "device_map": options.device_map,
+        **({"max_memory": limits} if limits else {}),
+        **({"offload_folder": options.offload_folder} if options.offload_folder else {}),
+    }
+
+
+def _quantization(options: HfOptions, dtype: str) -> dict[str, Any]:
+    # It says once per layer that it computes in another precision; the terminal belongs to the display.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    if options.quantization is None:
+        return {}
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    if options.quantization == "int8":
+        return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
+    compute = getattr(torch, dtype)
+    four = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type=options.quantization, bnb_4bit_compute_dtype=compute
+    )
+    return {"quantization_config": four}
+
+
+def compiled(model: Any) -> Any:
+    """The forward pass of a model, to be compiled when it is first called."""
+    import torch
+
+    # Lengths differ from batch to batch; without this each would be compiled apart.
+    return torch.compile(model, dynamic=True)
+
+
+def not_compiled(error: Exception) -> BackendError:
+    """What is said of a model whose compiled forward pass does not run."""
+    text = " ".join(str(error).split())
+    return BackendError(
+        f"the model could not be compiled: {type(error).__name__}: {text[:400]}",
+        hint="compile = false; torch.compile needs a C++ compiler, and a model that it can trace",
+    )
+
+
+def input_device(model: Any) -> Any:
+    """Where the inputs of a model go, which may be spread over devices or lie on a disk in part."""
+    import torch
+
+    spread = getattr(model, "hf_device_map", None)
+    if not spread:
+        return model.device
+    # As accelerate chooses the device that the first module computes on.
+    devices = [place for place in spread.values() if place not in ("cpu", "disk")]
+    return torch.device(devices[0] if devices else "cpu")
 
 
 def resolve_device(name: str) -> str:
@@ -136,12 +203,14 @@ def _hint(error: Exception, text: str) -> str:
     if "unrecognized model" in low or "does not recognize this architecture" in low or "model type" in low:
         return "is `model_type` in config.json right? a newer transformers may know this architecture"
     if "unrecognized configuration class" in low:
-        return "this is no causal language model that transformers knows"
+        return "this is no language model that transformers knows, neither causal nor encoder-decoder"
+    if "gpu" in low and ("quant" in low or "fp8" in low):
+        return "this quantisation has no kernels for this device: use a GPU, or the model before it was quantised"
     if isinstance(error, ImportError):
         return "install the package that is named, or choose another attn_implementation or dtype"
     if isinstance(error, OSError):
         return f"are all files there and readable? {', '.join(_EXPECTED)}"
-    return "does it load with AutoModelForCausalLM.from_pretrained in a Python shell?"
+    return "does it load with from_pretrained of transformers in a Python shell?"
 
 
 _EXPECTED = ("config.json", "model.safetensors (or shards)", "tokenizer.json", "tokenizer_config.json")

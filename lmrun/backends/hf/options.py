@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -14,6 +14,15 @@ from lmrun.errors import BackendError
 
 _DTYPES = ("auto", "float32", "bfloat16", "float16", "float64")
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?")
+_QUANTIZATIONS = ("int8", "nf4", "fp4")
+_APART = (
+    ("device", "device_map", "device_map says where every part of the model goes: leave device out"),
+    ("replicas", "device_map", "every replica has a device of its own: leave one of them out"),
+    ("adapter", "delta", "two changes of one model are two entries of [[models]]"),
+    ("quantization", "delta", "deltas are added to whole weights: save the sum, and load that with quantization"),
+    ("quantization", "gguf_file", "a GGUF file says itself how it is quantised"),
+)
+"""Options that exclude each other, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +46,22 @@ class HfOptions:
     """``start`` and ``end`` of what the model thinks aloud, or where to look for them; None: all is answer."""
     too_long: TooLong = "left"
     """What becomes of a prompt that does not fit."""
+    adapter: str | None = None
+    """Hub id or folder of a PEFT adapter that is put on the model."""
+    delta: str | None = None
+    """Hub id or folder of weights that are added to those of the model."""
+    gguf_file: str | None = None
+    """A GGUF file in the model's folder or repository, to be loaded in place of its other weights."""
+    quantization: Literal["int8", "nf4", "fp4"] | None = None
+    """What bitsandbytes makes of the weights while they are loaded."""
+    compile: bool = False
+    """Compile the forward pass with ``torch.compile``."""
+    max_memory: Mapping[str, int | str] | None = None
+    """With ``device_map``: what may be used of each device, by its number or name."""
+    offload_folder: str | None = None
+    """With ``device_map``: where weights go that fit on no device."""
+    replicas: int | Literal["auto"] = 1
+    """Copies of the model, each in a process and on a device of its own; ``auto``: one per CUDA device."""
 
     prefix_sharing: Literal["auto", "off"] = "auto"
     """Whether prefixes that requests have in common are computed once."""
@@ -50,6 +75,10 @@ class HfOptions:
             return "exact = true"
         if self.prefix_sharing == "off":
             return 'prefix_sharing = "off"'
+        if self.compile:
+            return "compile = true"
+        if self.device_map is not None:
+            return "device_map spreads the model"
         return f"attn_implementation = {self.attn_implementation}" if self.attn_implementation else None
 
     @classmethod
@@ -66,28 +95,46 @@ class HfOptions:
         return options
 
     def _check(self, name: str) -> None:
+        for problem, hint in self._problems():
+            raise BackendError(f'model "{name}": {problem}', hint=hint)
+
+    def _problems(self) -> Iterator[tuple[str, str]]:
+        """Everything that cannot be meant, and what could be."""
         if self.dtype not in _DTYPES:
-            raise BackendError(f'model "{name}": unknown dtype "{self.dtype}"', hint=f"one of {', '.join(_DTYPES)}")
+            yield f'unknown dtype "{self.dtype}"', f"one of {', '.join(_DTYPES)}"
         if not _DEVICE.fullmatch(self.device):
-            raise BackendError(f'model "{name}": unknown device "{self.device}"', hint="auto, cpu, cuda, cuda:N or mps")
-        if self.batch_tokens != "auto" and not (isinstance(self.batch_tokens, int) and self.batch_tokens > 0):
-            raise BackendError(
-                f'model "{name}": batch_tokens is {self.batch_tokens!r}', hint='"auto" or a whole number above 0'
-            )
+            yield f'unknown device "{self.device}"', "auto, cpu, cuda, cuda:N or mps"
+        if self.batch_tokens != "auto" and not _is_count(self.batch_tokens):
+            yield f"batch_tokens is {self.batch_tokens!r}", '"auto" or a whole number above 0'
         if self.reasoning not in (None, "auto") and not _are_delimiters(self.reasoning):
-            raise BackendError(
-                f'model "{name}": reasoning is {self.reasoning!r}',
-                hint='"auto", or { start = "<think>", end = "</think>" }',
-            )
+            yield f"reasoning is {self.reasoning!r}", '"auto", or { start = "<think>", end = "</think>" }'
         if self.prefix_sharing not in ("auto", "off"):
-            raise BackendError(f'model "{name}": prefix_sharing is {self.prefix_sharing!r}', hint='"auto" or "off"')
+            yield f"prefix_sharing is {self.prefix_sharing!r}", '"auto" or "off"'
         if self.too_long not in TOO_LONG:
-            raise BackendError(f'model "{name}": too_long is {self.too_long!r}', hint=f"one of {', '.join(TOO_LONG)}")
-        if self.device_map is not None and self.device != "auto":
-            raise BackendError(
-                f'model "{name}": device and device_map exclude each other',
-                hint="device_map says where every part of the model goes: leave device out",
-            )
+            yield f"too_long is {self.too_long!r}", f"one of {', '.join(TOO_LONG)}"
+        if self.quantization not in (None, *_QUANTIZATIONS):
+            yield f"quantization is {self.quantization!r}", f"one of {', '.join(_QUANTIZATIONS)}"
+        yield from self._misplaced()
+
+    def _misplaced(self) -> Iterator[tuple[str, str]]:
+        for one, other, hint in _APART:
+            if self._given(one) and self._given(other):
+                yield f"{one} and {other} exclude each other", hint
+        for part in ("max_memory", "offload_folder"):
+            if self._given(part) and self.device_map is None:
+                yield f"{part} needs device_map", 'device_map = "auto" spreads the model over what there is'
+        if self.replicas != "auto" and not _is_count(self.replicas):
+            yield f"replicas is {self.replicas!r}", '"auto" or a whole number above 0'
+        if self._given("replicas") and self.device not in ("auto", "cpu", "cuda"):
+            yield f"replicas cannot all run on device {self.device}", 'device = "cuda" gives them cuda:0, cuda:1 …'
+
+    def _given(self, name: str) -> bool:
+        default = next(f.default for f in fields(self) if f.name == name)
+        return bool(getattr(self, name) != default)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def _are_delimiters(value: Any) -> bool:

@@ -57,6 +57,10 @@ class Row:
         left = (m for m in self.members if m.owner not in answered and (m.owner, m.part) not in parts)
         return Row(self.inputs, tuple(left))
 
+    def only(self, owners: Collection[int]) -> Row:
+        """The row with the members of these requests."""
+        return Row(self.inputs, tuple(m for m in self.members if m.owner in owners))
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:
@@ -112,7 +116,7 @@ def merge_rows(rows: Sequence[Row]) -> list[Row]:
     for row in rows:
         same.setdefault(row.inputs.tobytes(), []).append(row)
     merged = [Row(group[0].inputs, tuple(m for row in group for m in row.members)) for group in same.values()]
-    return sorted(merged, key=lambda row: (-len(row.inputs), row.inputs))
+    return sorted(merged, key=lambda row: (-len(row.inputs), row.inputs.tobytes()))
 
 
 def rounds(rows_of: Sequence[Sequence[Row]], tokens: int) -> Iterator[list[Row]]:

@@ -32,6 +32,8 @@ def unforeseen(error: Exception) -> Unshareable:
 def obstacle(model: Any) -> str | None:
     """Why prefixes cannot be shared with a model; None if it seems that they can."""
     config = model.config.get_text_config()
+    if model.config.is_encoder_decoder:
+        return f"{config.model_type} has an encoder"
     if not getattr(model, "_supports_attention_backend", False) and not _takes_masks(config):
         return f"{config.model_type} computes its attention in its own way"
     if getattr(model, "_is_stateful", False) or not set(getattr(config, "layer_types", None) or ()) <= _FULL_ATTENTION:
