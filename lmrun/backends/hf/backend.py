@@ -195,7 +195,9 @@ class HfBackend:
             if row.owner not in done:
                 alike[canonical_json(asdict(wanted))].append((row, wanted))
         for name in sorted(alike):
-            rows = sorted((row for row, _ in alike[name]), key=lambda row: (-len(row.inputs), row.inputs.tobytes(), row.owner))
+            rows = sorted(
+                (row for row, _ in alike[name]), key=lambda row: (-len(row.inputs), row.inputs.tobytes(), row.owner)
+            )
             yield from self._generate(loaded, alike[name][0][1], rows, drafts, answered)
 
     def _generate_shared(
