@@ -36,7 +36,7 @@ def _hooked(load: Any) -> Any:
 
 if __name__ == "__main__":
     counts = Path(sys.argv.pop(1))
-    backend.load_model = _hooked(backend.load_model)
+    backend.load_model = _hooked(backend.load_model)  # type: ignore[attr-defined]
     try:
         main()
     finally:
