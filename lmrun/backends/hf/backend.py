@@ -127,7 +127,7 @@ class HfBackend:
         rows: list[Row] = []
         drafts: dict[int, Response] = {}
         refused: dict[int, Response] = {}
-        for i, request in enumerate(requests):
+        for i, request in enumerate(loaded.encoder.ahead(requests)):
             try:
                 row, drafts[i] = loaded.pair(i, request)
             except Unanswerable as error:
@@ -141,7 +141,7 @@ class HfBackend:
     def _run_rolling(self, loaded: Loaded, requests: Sequence[Request], answered: frozenset[int]) -> Iterator[Chunk]:
         texts: list[list[Row]] = []
         ready: dict[int, Response] = {}
-        for i, request in enumerate(requests):
+        for i, request in enumerate(loaded.encoder.ahead(requests)):
             try:
                 texts.append(loaded.windows(i, request))
             except Unanswerable as error:
@@ -165,7 +165,7 @@ class HfBackend:
         drafts: dict[int, Response] = {}
         alike: defaultdict[str, list[PromptRow]] = defaultdict(list)
         wanted: dict[str, Generation] = {}
-        for i, request in enumerate(requests):
+        for i, request in enumerate(loaded.encoder.ahead(requests)):
             name = canonical_json(dict(request.generation))
             try:
                 wanted[name], row, drafts[i] = loaded.prompt(i, request)
