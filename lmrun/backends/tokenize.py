@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, get_args
 
+from lmrun.backends.segments import Segments
 from lmrun.requests import Context, Message, Request, Response, ResponseError, context_as_json
 
 Tokens: TypeAlias = Sequence[int]
@@ -148,6 +149,7 @@ class Encoder:
         # Choices of one doc follow each other with the same context.
         self._last_context: tuple[str | None, list[int]] = (None, [])
         self._ahead = _Ahead()
+        self._segments = Segments.of(tokenizer)
 
     # -- many at once --------------------------------------------------------------------------------------------------
 
@@ -170,6 +172,9 @@ class Encoder:
             with suppress(Unanswerable):  # for who asks for its tokens
                 for text, bos in self._texts(request):
                     wanted[self._adds_special(text, bos)][text] = None
+        if self._segments:
+            self._segments.prepare(text for texts in wanted.values() for text in texts)
+            return
         for special, texts in wanted.items():
             tokenizer: Any = self.tokenizer
             found = tokenizer(list(texts), add_special_tokens=special, return_attention_mask=False)["input_ids"]
@@ -202,12 +207,16 @@ class Encoder:
 
     def _encode(self, text: str, bos: str) -> list[int]:
         special = self._adds_special(text, bos)
-        ids = self._ahead.ids.get((text, special))
-        if ids is None:
-            ids = self.tokenizer.encode(text, add_special_tokens=special)
+        ids = self._ids(text, special)
         first = self.tokenizer.bos_token_id
         # Some tokenizers have a BOS but no rule to add it; who asks for one in the manifest gets it.
         return [first, *ids] if special and self._add_bos and first is not None and ids[:1] != [first] else ids
+
+    def _ids(self, text: str, special: bool) -> list[int]:
+        if self._segments:
+            return self._segments.encode(text, special=special)
+        ids = self._ahead.ids.get((text, special))
+        return self.tokenizer.encode(text, add_special_tokens=special) if ids is None else ids
 
     def _adds_special(self, text: str, bos: str) -> bool:
         """Whether the tokenizer is to add special tokens, if it does."""
