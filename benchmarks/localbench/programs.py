@@ -63,10 +63,8 @@ class Lmrun:
         """Answer all docs of a work."""
         new = self.setting.folder / f"lmrun-{time.time_ns()}"
         new.mkdir()
-        counts = new / "counts.json"
-        script = str(ROOT / "benchmarks" / "localbench" / "counted.py")
         places = ["--runs-dir", str(new), "--cache", str(new / "cache.db"), "--json"]
-        command = [sys.executable, script, str(counts), "batch", str(self._manifest(work, new)), *places]
+        command = [sys.executable, "-m", "lmrun", "batch", str(self._manifest(work, new)), *places]
         ended = _succeeded(measured(command, new, self.setting.environment()))
         directory = next(RunDirectory(path.parent) for path in new.glob("*/run.db"))
         reader = RunReader(directory)
@@ -77,8 +75,7 @@ class Lmrun:
         finally:
             reader.close()
         values = {place: _value(response) for place, (_, response) in answers.items()}
-        known = {**json.loads(counts.read_text()), **_logged(directory)}
-        return Result(ended, metrics, values, known, list(answers.values()))
+        return Result(ended, metrics, values, _counted(directory), list(answers.values()))
 
     def _manifest(self, work: Work, folder: Path) -> Path:
         setting = self.setting
@@ -103,11 +100,11 @@ def _value(response: Response) -> float | str:
     return response.logprob if response.logprob is not None else response.text or ""
 
 
-def _logged(directory: RunDirectory) -> dict[str, int]:
-    """What the backend says that it has computed, where it does."""
+def _counted(directory: RunDirectory) -> dict[str, int]:
+    """What the backend says that it has computed."""
     lines = map(json.loads, directory.log.read_text(encoding="utf-8").splitlines())
     facts: Mapping[str, Any] = next(line["facts"] for line in lines if line["event"] == "model ended")
-    return {name: facts[name] for name in _COUNTED if name in facts}
+    return {name: facts[name] for name in _COUNTED if facts.get(name) is not None}
 
 
 @dataclass(frozen=True)

@@ -45,8 +45,8 @@ def watch(clock: Clock) -> None:
         finally:
             clock.enter(before)
 
-    Tracker.phase = phase  # type: ignore[method-assign]
-    ScriptedBackend.answer = answer  # type: ignore[method-assign]
+    Tracker.phase = phase  # type: ignore[method-assign, assignment]
+    ScriptedBackend.answer = answer  # type: ignore[method-assign, assignment]
 
 
 if __name__ == "__main__":
