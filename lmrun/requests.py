@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -62,9 +62,13 @@ def context_from_json(value: str | list[dict[str, str]]) -> Context:
     return tuple(Message(role=m["role"], content=m["content"]) for m in value)  # type: ignore[arg-type]
 
 
+# Made once: `json.dumps` makes an encoder per call, which takes as long as a small value.
+_canonical = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
 def canonical_json(value: Any) -> str:
     """JSON with one spelling per value, for hashing."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return _canonical.encode(value)
 
 
 def strict_json(value: Any, **options: Any) -> str:
@@ -93,9 +97,12 @@ def content_key(fingerprint: str, request: Request) -> str:
     tokenizer, chat template, context length …), so text and fingerprint together determine the final token ids.
     Batch size, task name, worker count and time are not part of it.
     """
+    return content_keys((fingerprint,), request)[0]
+
+
+def content_keys(fingerprints: Sequence[str], request: Request) -> list[str]:
+    """The keys of a request to several models; see :func:`content_key`."""
     parts = [
-        1,  # version of this recipe
-        fingerprint,
         request.kind,
         context_as_json(request.context),
         request.continuation,
@@ -103,7 +110,10 @@ def content_key(fingerprint: str, request: Request) -> str:
         request.sample_index,
         request.seed,
     ]
-    return hashlib.blake2b(canonical_json(parts).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    asked = canonical_json(parts)[1:]
+    # The 1 is the version of this recipe.
+    texts = (f"[1,{canonical_json(fingerprint)},{asked}" for fingerprint in fingerprints)
+    return [hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest() for text in texts]
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,31 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from measuring import Ended, measured
 
 from apibench.server import ROOT, Handle, Stats
 from apibench.work import MAX_TOKENS, Work
 
 
 @dataclass(frozen=True)
-class Ran:
+class Ran(Ended):
     """A process that has ended, and what the server saw of it."""
 
-    code: int
-    started: float
-    seconds: float
-    cpu: float
-    """Seconds of processor time."""
-    rss: float
-    """Most memory, in MB."""
-    stdout: str
-    stderr: str
     stats: Stats
 
     @property
@@ -64,38 +56,11 @@ class Client:
         server.reset()
         command = self.command(work, server, concurrency)
         environment = {**os.environ, **QUIET, **self.environment(server)}
-        return measured(command, work.folder, environment, server)
+        ended = measured(command, work.folder, environment)
+        return Ran(**vars(ended), stats=server.stats())
 
 
 QUIET = {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-
-
-def measured(command: Sequence[str], folder: Path, environment: Mapping[str, str], server: Handle) -> Ran:
-    """Run a process and read its usage when it is reaped."""
-    out, err = folder / "stdout.txt", folder / "stderr.txt"
-    with out.open("w") as stdout, err.open("w") as stderr:
-        started = time.time()
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=stdout, stderr=stderr)
-        peak = 0.0
-        # Not `ru_maxrss`: on Linux a child inherits the peak of the process that started it.
-        while not (ended := os.wait4(process.pid, os.WNOHANG))[0]:
-            peak = max(peak, _peak_memory(process.pid))
-            time.sleep(0.05)
-        _, status, usage = ended
-        process.returncode = os.waitstatus_to_exitcode(status)
-        seconds = time.time() - started
-    texts = [path.read_text(encoding="utf-8", errors="replace") for path in (out, err)]
-    cpu = usage.ru_utime + usage.ru_stime
-    return Ran(process.returncode, started, seconds, cpu, peak, *texts, server.stats())
-
-
-def _peak_memory(pid: int) -> float:
-    """MB; 0 where the process has just ended."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return 0.0
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
 
 
 @dataclass(frozen=True)

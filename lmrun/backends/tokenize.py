@@ -9,10 +9,14 @@ Works on a tokenizer object of transformers without importing it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, get_args
 
+from lmrun.backends.segments import Segments
 from lmrun.requests import Context, Message, Request, Response, ResponseError, context_as_json
 
 Tokens: TypeAlias = Sequence[int]
@@ -59,6 +63,8 @@ class Tokenizer(Protocol):
         ...
 
 
+_READ_AHEAD = 128
+"""Requests whose texts are encoded together."""
 BYTES_PER_TOKEN = 4
 """Of text, about."""
 
@@ -114,6 +120,15 @@ class Prompt:
     notes: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class _Ahead:
+    """What is ready for the next requests."""
+
+    ids: dict[tuple[str, bool], list[int]] = field(default_factory=dict)
+    """By text, and whether special tokens were to be added."""
+    prompts: dict[tuple[Message, ...], Prompt] = field(default_factory=dict)
+
+
 class Encoder:
     """Encodes requests for one model.
 
@@ -133,6 +148,52 @@ class Encoder:
         self._prefix_text = "" if self.prefix_token is None else tokenizer.decode([self.prefix_token])
         # Choices of one doc follow each other with the same context.
         self._last_context: tuple[str | None, list[int]] = (None, [])
+        self._ahead = _Ahead()
+        self._segments = Segments.of(tokenizer)
+
+    # -- many at once --------------------------------------------------------------------------------------------------
+
+    def ahead(self, requests: Iterable[Request]) -> Iterator[Request]:
+        """The same requests; the texts of many are encoded together, before the first of them is handed on.
+
+        It changes no token: each text is encoded as by itself, only the tokenizer is called once for all of them.
+        """
+        waiting = iter(requests)
+        while page := list(islice(waiting, _READ_AHEAD)):
+            self._ahead = _Ahead()
+            if getattr(self.tokenizer, "is_fast", False):
+                self._encode_together(page)
+            yield from page
+        self._ahead = _Ahead()
+
+    def _encode_together(self, page: Sequence[Request]) -> None:
+        wanted: defaultdict[bool, dict[str, None]] = defaultdict(dict)
+        for request in page:
+            with suppress(Unanswerable):  # for who asks for its tokens
+                for text, bos in self._texts(request):
+                    wanted[self._adds_special(text, bos)][text] = None
+        if self._segments:
+            self._segments.prepare(text for texts in wanted.values() for text in texts)
+            return
+        for special, texts in wanted.items():
+            tokenizer: Any = self.tokenizer
+            found = tokenizer(list(texts), add_special_tokens=special, return_attention_mask=False)["input_ids"]
+            self._ahead.ids.update(zip(((text, special) for text in texts), found, strict=True))
+
+    def _texts(self, request: Request) -> Iterator[tuple[str, str]]:
+        """What is encoded of a request, each text with the BOS that it may bring along."""
+        if request.kind == "loglikelihood_rolling":
+            yield request.continuation, self._prefix_text
+            return
+        prompt = self.render(request.context)
+        if not isinstance(request.context, str):
+            self._ahead.prompts[request.context] = prompt
+        text = prompt.text
+        if request.kind == "generate_until":
+            yield text, self.tokenizer.bos_token or ""
+        elif text:
+            yield text.rstrip(), self._prefix_text
+            yield text + request.continuation, self._prefix_text
 
     # -- special tokens ------------------------------------------------------------------------------------------------
 
@@ -145,15 +206,23 @@ class Encoder:
         return self._encode(text, self.tokenizer.bos_token or "") or [self._prefix("an empty prompt")]
 
     def _encode(self, text: str, bos: str) -> list[int]:
-        if bos and text.startswith(bos):
-            # The text, a rendered chat for example, brings its BOS along: never a second one.
-            return self.tokenizer.encode(text, add_special_tokens=False)
-        if self._add_bos is None:
-            return self.tokenizer.encode(text)
-        ids = self.tokenizer.encode(text, add_special_tokens=self._add_bos)
+        special = self._adds_special(text, bos)
+        ids = self._ids(text, special)
         first = self.tokenizer.bos_token_id
         # Some tokenizers have a BOS but no rule to add it; who asks for one in the manifest gets it.
-        return [first, *ids] if self._add_bos and first is not None and ids[:1] != [first] else ids
+        return [first, *ids] if special and self._add_bos and first is not None and ids[:1] != [first] else ids
+
+    def _ids(self, text: str, special: bool) -> list[int]:
+        if self._segments:
+            return self._segments.encode(text, special=special)
+        ids = self._ahead.ids.get((text, special))
+        return self.tokenizer.encode(text, add_special_tokens=special) if ids is None else ids
+
+    def _adds_special(self, text: str, bos: str) -> bool:
+        """Whether the tokenizer is to add special tokens, if it does."""
+        if bos and text.startswith(bos):
+            return False  # the text, a rendered chat for example, brings its BOS along: never a second one
+        return self._add_bos is not False
 
     def _prefix(self, what: str) -> int:
         if self.prefix_token is None:
@@ -240,6 +309,9 @@ class Encoder:
         """
         if isinstance(context, str):
             return Prompt(context)
+        return self._ahead.prompts.get(context) or self._render(context)
+
+    def _render(self, context: tuple[Message, ...]) -> Prompt:
         from jinja2 import TemplateError
 
         try:

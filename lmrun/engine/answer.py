@@ -95,7 +95,9 @@ class Answerer:
         guard = self.budget.guard(job.model)
         self._heed(job)
         for chunk in guard.chunks(lambda: backend().run(requests, requests.answered), left):
-            self.keep(job.fingerprint, {job.id: job}, [(requests.ticket(i), answer) for i, answer in chunk])
+            tickets = requests.tickets([i for i, _ in chunk])
+            answers = [(ticket, answer) for ticket, (_, answer) in zip(tickets, chunk, strict=True)]
+            self.keep(job.fingerprint, {job.id: job}, answers)
             self._heed(job)
 
     def _heed(self, job: JobAddress) -> None:

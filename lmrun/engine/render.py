@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from lmrun.engine.facts import task_facts
 from lmrun.engine.plan import PlannedJob
 from lmrun.errors import TaskError
-from lmrun.requests import Request, canonical_json, content_key, context_as_json
+from lmrun.requests import Request, canonical_json, content_keys, context_as_json
 from lmrun.scoring import unknown_golds
 from lmrun.store.records import SampleRecord
 from lmrun.store.writer import RunStore
@@ -40,9 +40,7 @@ class JobRenderer:
                 requests = renderer.render(doc_id, doc)
                 facts = task_facts(self._job.task, doc_id, doc)
                 self.unknown_golds += unknown_golds(self._job.scoring, facts)
-                for request in requests:
-                    canonical_json([context_as_json(request.context), request.continuation]).encode()
-                    self._prompts.update(content_key("", request).encode())
+                _require_storable(requests)
                 keyed = self._keyed(requests)
             except (TaskError, UnicodeEncodeError) as error:
                 yield SampleRecord(doc_id, doc, None, None, None, (), {"kind": "not_rendered", "message": str(error)})
@@ -55,8 +53,18 @@ class JobRenderer:
         position = -1
         for request in requests:
             position += request.sample_index == 0
-            keyed.append((position, request.sample_index, content_key(self._fingerprint, request), request))
+            of_any, key = content_keys(("", self._fingerprint), request)
+            self._prompts.update(of_any.encode())
+            keyed.append((position, request.sample_index, key, request))
         return keyed
+
+
+def _require_storable(requests: Sequence[Request]) -> None:
+    """Raise UnicodeEncodeError for half a surrogate pair in a text."""
+    for context in {id(request.context): request.context for request in requests}.values():
+        (context if isinstance(context, str) else canonical_json(context_as_json(context))).encode()
+    for request in requests:
+        request.continuation.encode()
 
 
 def render_job(store: RunStore, job_id: int, renderer: JobRenderer) -> Iterator[int]:

@@ -226,9 +226,12 @@ class QueuedRequests(Sequence[Request]):
             rows = self._db.execute(f"{_READ} WHERE q.place IN ({marks}) ORDER BY q.place", tuple(page)).fetchall()
             yield from (request_of(*row[6:]) for row in rows)
 
-    def ticket(self, index: int) -> Ticket:
-        """What to file the answer of a request under."""
-        row = self._db.execute(
-            "SELECT key, job_id, kind, cost FROM queue WHERE place = ?", (self._places[index],)
-        ).fetchone()
-        return Ticket(*row)
+    def tickets(self, indices: Sequence[int]) -> list[Ticket]:
+        """What to file the answers of requests under."""
+        found: dict[int, Ticket] = {}
+        for start in range(0, len(indices), _PAGE):
+            page = [self._places[i] for i in indices[start : start + _PAGE]]
+            marks = ",".join("?" * len(page))
+            rows = self._db.execute(f"SELECT place, key, job_id, kind, cost FROM queue WHERE place IN ({marks})", page)
+            found.update((place, Ticket(*row)) for place, *row in rows)
+        return [found[self._places[i]] for i in indices]

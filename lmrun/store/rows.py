@@ -16,10 +16,13 @@ import orjson
 from lmrun.requests import Request, RequestKind, Response, context_from_json, response_as_json, response_from_json
 from lmrun.store.records import AnsweredSample, MetricRecord
 
+# Made once: `json.dumps` makes an encoder per call, which takes as long as a small value.
+_encoder = json.JSONEncoder(ensure_ascii=False, default=str)
+
 
 def to_json(value: Any) -> str:
     """JSON text of a value; what JSON has no type for (dates, bytes, …) becomes its string."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    text = _encoder.encode(value)
     try:
         text.encode()
     except UnicodeEncodeError:  # half a surrogate pair: only its escape can be stored

@@ -23,6 +23,7 @@ from lmrun.store.records import (
     ModelStatus,
     SampleOutcome,
     SampleRecord,
+    ScoreRecord,
     Source,
     Subset,
     Tokens,
@@ -315,39 +316,18 @@ class RunStore:
 
     def write_outcomes(self, job_id: int, outcomes: Iterable[SampleOutcome]) -> None:
         """Store the scores of samples of a job, replacing earlier ones."""
+        kept = list(outcomes)
+        ended = [_outcome_row(outcome) for outcome in kept]
+        scores = [_score_row(outcome.sample_id, score) for outcome in kept for score in outcome.scores]
         with transaction(self._db):
             forget_counts(self._db, [job_id])
-            for outcome in outcomes:
-                self._db.execute("DELETE FROM scores WHERE sample_id = ?", (outcome.sample_id,))
-                self._db.execute(
-                    """UPDATE samples SET status = ?, correct = ?, truncated = ?, refused = ?, dropped = ?,
-                         no_match = ?, error = ? WHERE id = ?""",
-                    (
-                        "error" if outcome.error else "skipped" if outcome.skipped else "scored",
-                        outcome.correct,
-                        outcome.truncated,
-                        outcome.refused,
-                        outcome.dropped,
-                        outcome.no_match,
-                        to_json(outcome.error) if outcome.error else None,
-                        outcome.sample_id,
-                    ),
-                )
-                self._db.executemany(
-                    "INSERT INTO scores VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    [
-                        (
-                            outcome.sample_id,
-                            score.filter,
-                            to_json(score.filtered),
-                            to_json(dict(score.metrics)),
-                            score.extraction,
-                            to_json(score.span) if score.span else None,
-                            score.correct,
-                        )
-                        for score in outcome.scores
-                    ],
-                )
+            self._db.executemany("DELETE FROM scores WHERE sample_id = ?", [(row[-1],) for row in ended])
+            self._db.executemany(
+                """UPDATE samples SET status = ?, correct = ?, truncated = ?, refused = ?, dropped = ?, no_match = ?,
+                     error = ? WHERE id = ?""",
+                ended,
+            )
+            self._db.executemany("INSERT INTO scores VALUES (?, ?, ?, ?, ?, ?, ?)", scores)
 
     def metrics(self, job_id: int) -> list[MetricRecord]:
         """Aggregated metrics of a job, in the order of its task."""
@@ -384,3 +364,28 @@ class RunStore:
                 (to_json(dict(scoring)), job_id),
             )
             record_counts(self._db, job_id)
+
+
+def _outcome_row(outcome: SampleOutcome) -> tuple[Any, ...]:
+    return (
+        "error" if outcome.error else "skipped" if outcome.skipped else "scored",
+        outcome.correct,
+        outcome.truncated,
+        outcome.refused,
+        outcome.dropped,
+        outcome.no_match,
+        to_json(outcome.error) if outcome.error else None,
+        outcome.sample_id,
+    )
+
+
+def _score_row(sample_id: int, score: ScoreRecord) -> tuple[Any, ...]:
+    return (
+        sample_id,
+        score.filter,
+        to_json(score.filtered),
+        to_json(dict(score.metrics)),
+        score.extraction,
+        to_json(score.span) if score.span else None,
+        score.correct,
+    )

@@ -95,13 +95,14 @@ class ScriptedBackend:
         """Answer in order, a fixed chunk at a time."""
         size = self._options.chunk
         for start in range(0, len(requests), size):
-            todo = [i for i in range(start, min(start + size, len(requests))) if i not in answered]
+            batch = enumerate(requests[start : start + size], start)
+            todo = [(i, request) for i, request in batch if i not in answered]
             if todo:
                 self._phase = f"batch {start // size + 1}/{-(-len(requests) // size)}"
-                self._count(requests[i] for i in todo)
+                self._count(request for _, request in todo)
                 _log.debug("batch", extra={"fields": {"n": len(todo)}})
                 time.sleep(self._options.latency_ms / 1000)
-                yield [(i, self.answer(requests[i])) for i in todo]
+                yield [(i, self.answer(request)) for i, request in todo]
 
     def usage(self) -> Usage:
         """Which batch is being answered."""

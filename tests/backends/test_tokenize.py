@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmrun.backends.tokenize import Encoder, Tokenizer, TooLong, Unanswerable, cut_pair, cut_prompt, rolling_windows
-from lmrun.requests import Message
+from lmrun.requests import Context, Message, Request
 from tests.backends import make
 
 pieces = st.one_of(
@@ -57,6 +59,57 @@ def test_the_join_is_that_of_lm_eval(
     if context and before and whole[len(before) :]:
         pair = encoder(tokenizers, kind).pair(context, continuation)
         assert (list(pair.context), list(pair.continuation)) == (before, whole[len(before) :])
+
+
+@settings(deadline=None)
+@given(
+    kind=kinds,
+    contexts=st.lists(st.one_of(texts, texts.map(lambda text: (Message("user", text),))), max_size=4),
+    continuation=texts,
+    add_bos=st.sampled_from([None, True, False]),
+)
+def test_texts_encoded_together_have_the_tokens_that_each_has_alone(
+    tokenizers: dict[str, Tokenizer], kind: str, contexts: list[Context], continuation: str, add_bos: bool | None
+) -> None:
+    asked = [
+        request
+        for context in contexts
+        for request in (
+            Request("loglikelihood", context, continuation),
+            Request("loglikelihood", context, continuation + " cat"),
+            Request("loglikelihood_rolling", continuation=f"{context}"),
+            Request("generate_until", context),
+        )
+    ]
+    together, alone = (encoder(tokenizers, kind, add_bos_token=add_bos) for _ in range(2))
+    handed_on = []
+    for request in together.ahead(asked):
+        handed_on.append(request)
+        assert _tokens(together, request) == _tokens(alone, request)
+    assert handed_on == asked
+
+
+def _tokens(encode: Encoder, request: Request) -> object:
+    try:
+        text = encode.render(request.context).text
+        if request.kind == "loglikelihood":
+            return encode.pair(text, request.continuation)
+        if request.kind == "generate_until":
+            return encode.prompt(text)
+        return encode.windows(request.continuation, 16)
+    except Unanswerable as error:
+        return error.response()
+
+
+def test_many_texts_take_one_call_of_the_tokenizer(tokenizers: dict[str, Tokenizer]) -> None:
+    encode = encoder(tokenizers, "bytes-bos")
+    asked = [Request("loglikelihood", f"the cat {n}", choice) for n in range(40) for choice in (" sat", " fell")]
+    ahead = encode.ahead(asked)
+    first = next(ahead)
+    with mock.patch.object(type(encode.tokenizer), "encode", side_effect=AssertionError("encoded by itself")):
+        for request in chain([first], ahead):
+            assert isinstance(request.context, str)
+            encode.pair(request.context, request.continuation)
 
 
 def test_a_context_of_white_space_gets_one_bos_also_as_the_first_one(tokenizers: dict[str, Tokenizer]) -> None:

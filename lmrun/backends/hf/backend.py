@@ -141,7 +141,7 @@ class HfBackend:
         rows: list[Row] = []
         drafts: dict[int, Response] = {}
         refused: dict[int, Response] = {}
-        for i, request in enumerate(requests):
+        for i, request in enumerate(loaded.encoder.ahead(requests)):
             try:
                 row, drafts[i] = loaded.pair(i, request)
             except Unanswerable as error:
@@ -155,7 +155,7 @@ class HfBackend:
     def _run_rolling(self, loaded: Loaded, requests: Sequence[Request], answered: frozenset[int]) -> Iterator[Chunk]:
         texts: list[list[Row]] = []
         ready: dict[int, Response] = {}
-        for i, request in enumerate(requests):
+        for i, request in enumerate(loaded.encoder.ahead(requests)):
             try:
                 texts.append(loaded.windows(i, request))
             except Unanswerable as error:
@@ -178,7 +178,7 @@ class HfBackend:
         refused: dict[int, Response] = {}
         drafts: dict[int, Response] = {}
         asked: list[Asked] = []
-        for i, request in enumerate(requests):
+        for i, request in enumerate(loaded.encoder.ahead(requests)):
             try:
                 wanted, row, drafts[i] = loaded.prompt(i, request)
             except Unanswerable as error:

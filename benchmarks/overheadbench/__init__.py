@@ -1,0 +1,1 @@
+"""How processor time is told apart by phases of a run."""

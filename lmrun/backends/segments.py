@@ -1,0 +1,113 @@
+"""Texts encoded piece by piece, each distinct piece once: prompts with the same examples share most of their text.
+
+A byte-level BPE first splits a text into words, by patterns that never join two words of ASCII letters with one space
+between them, and then encodes each word by itself. So the tokens of a text that is cut before such a space are those of
+its pieces in a row. Where a tokenizer may be of another kind there are no pieces (:meth:`Segments.of`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from array import array
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+_CUT = re.compile(r"(?<=[A-Za-z]{2}) (?=[A-Za-z]{2})")
+_LEAST = 192
+"""Characters of a piece, unless a line ends in it. The next one begins at the first cut after that, or in the next
+line: so an example has the same pieces in every prompt, whatever stands before it."""
+_MOST_KEPT = 1 << 22
+"""Characters of the pieces whose tokens are remembered."""
+_SPLITTERS = frozenset(("ByteLevel", "Split", "Digits", "Punctuation"))
+_PROBE = "so we have\nsome words, ALL of them\nof lower and Upper case"
+
+
+def pieces(text: str) -> Iterator[str]:
+    """A text in pieces; together they are the text."""
+    start = 0
+    while start < len(text):
+        line = text.find("\n", start, start + _LEAST)
+        cut = _CUT.search(text, start + _LEAST if line < 0 else line + 1)
+        end = cut.start() if cut else len(text)
+        yield text[start:end]
+        start = end
+
+
+class Segments:
+    """Encodes texts with a fast tokenizer of transformers."""
+
+    def __init__(self, tokenizer: Any, before: list[int]) -> None:
+        self._tokenizer = tokenizer
+        self._before = before
+        self._known: dict[str, array[int]] = {}
+        self._kept = 0
+
+    @classmethod
+    def of(cls, tokenizer: Any) -> Segments | None:
+        """None where pieces may have other tokens than the text that they make."""
+        if not (getattr(tokenizer, "is_fast", False) and _splits_words(tokenizer)):
+            return None
+        before = tokenizer.encode("")
+        whole, bare = tokenizer.encode(_PROBE), tokenizer.encode(_PROBE, add_special_tokens=False)
+        return cls(tokenizer, before) if whole == [*before, *bare] else None
+
+    def encode(self, text: str, *, special: bool) -> list[int]:
+        """Token ids of a text, with the special tokens that the tokenizer adds or without."""
+        parts = list(pieces(text))
+        known = self._learn(dict.fromkeys(parts))
+        ids = list(self._before) if special else []
+        for piece in parts:
+            ids.extend(known[piece])
+        return ids
+
+    def prepare(self, texts: Iterable[str]) -> None:
+        """Encode all pieces of some texts that are not known, in one call."""
+        self._learn(dict.fromkeys(piece for text in texts for piece in pieces(text)))
+
+    def _learn(self, wanted: dict[str, None]) -> dict[str, array[int]]:
+        """Tokens by piece; of what is wanted at least."""
+        new = [piece for piece in wanted if piece not in self._known]
+        if not new:
+            return self._known
+        size = sum(map(len, new))
+        if self._kept + size > _MOST_KEPT:
+            self._known, self._kept = {}, 0
+            new, size = list(wanted), sum(map(len, wanted))
+        found = self._tokenizer(new, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+        self._known.update((piece, array("i", ids)) for piece, ids in zip(new, found, strict=True))
+        self._kept += size
+        return self._known
+
+
+def _splits_words(tokenizer: Any) -> bool:
+    """Whether it is a byte-level BPE that encodes words apart, as far as its parts say, and a probe."""
+    from tokenizers import models, normalizers
+
+    built = tokenizer.backend_tokenizer
+    splitter = built.pre_tokenizer
+    if not isinstance(built.model, models.BPE) or built.model.dropout or splitter is None:
+        return False
+    if built.normalizer is not None and not isinstance(built.normalizer, normalizers.NFC):
+        return False
+    kinds = set(_kinds(json.loads(splitter.__getstate__())))
+    if "ByteLevel" not in kinds or not kinds <= _SPLITTERS:
+        return False
+    if any(_reaches_over_spaces(token) for token in tokenizer.added_tokens_decoder.values()):
+        return False
+    starts = {start for _, (start, _) in splitter.pre_tokenize_str(_PROBE)}
+    return all(cut.start() in starts for cut in _CUT.finditer(_PROBE))
+
+
+def _kinds(splitter: dict[str, Any]) -> Iterator[str]:
+    if splitter["type"] == "Sequence":
+        for part in splitter["pretokenizers"]:
+            yield from _kinds(part)
+    else:
+        yield splitter["type"]
+
+
+def _reaches_over_spaces(token: Any) -> bool:
+    """Whether an added token may hold, or take with it, the space of a cut."""
+    edges = token.content[:1] + token.content[-1:]
+    return " " in token.content or ((token.lstrip or token.rstrip) and any(edge.isalpha() for edge in edges))
