@@ -222,7 +222,7 @@ def _reply(question: Question, output: Any, watch: _Watch | None) -> Reply:
 def _cpu_cache_bytes() -> int:
     import psutil
 
-    return int(min(_CPU_CACHE_BYTES, psutil.virtual_memory().available // 4))
+    return int(min(_CPU_CACHE_BYTES, psutil.virtual_memory().available // 8))
 
 
 if __name__ == "__main__":
