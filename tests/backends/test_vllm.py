@@ -166,10 +166,11 @@ REQUESTS = [
 ]
 
 
-def test_questions_and_replies_amount_to_what_hf_says(load: Callable[..., HfBackend]) -> None:
+@pytest.mark.parametrize("tails", [True, False])
+def test_questions_and_replies_amount_to_what_hf_says(load: Callable[..., HfBackend], *, tails: bool) -> None:
     backend = load(max_length=96)
     oracle = Oracle(backend)
-    desk = Desk(oracle.encoder, 96, ends=sorted(oracle.ends))
+    desk = Desk(oracle.encoder, 96, ends=sorted(oracle.ends), tails=tails)
     asked = desk.ask(list(enumerate(REQUESTS)))
     found = dict(asked.answers)
     for number, question in asked.questions:

@@ -83,6 +83,8 @@ class VllmBackend:
             ends=_ends(self._configured_end(configured), encoder.tokenizer.eos_token_id),
             reasoning=ReasoningDecoder.of(encoder.tokenizer, found) if found else None,
             configured=configured,
+            # vLLM 0.32 confuses the rows of a batch where a prompt's tokens are scored below an adapter.
+            tails=self._adapter_source is None,
         )
         self._pump = Pump(self._desk, self._start)
 

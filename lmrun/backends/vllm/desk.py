@@ -12,7 +12,7 @@ from lmrun.backends.drafts import draft_pair, draft_prompt
 from lmrun.backends.generation import cut_at_stops, normalise
 from lmrun.backends.hf.reasoning import ReasoningDecoder
 from lmrun.backends.hf.scoring import NOT_A_NUMBER
-from lmrun.backends.tokenize import Encoder, TooLong, Unanswerable
+from lmrun.backends.tokenize import Encoder, TooLong, Unanswerable, estimated_tokens
 from lmrun.backends.vllm.questions import (
     Continued,
     Continuing,
@@ -72,6 +72,7 @@ class Desk:
         ends: tokens that end an answer.
         reasoning: splits reasoning off; None where all of the output is the answer.
         configured: the model's generation_config.json.
+        tails: the engine can say how likely the tokens of a prompt are.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Desk:
         ends: Sequence[int] = (),
         reasoning: ReasoningDecoder | None = None,
         configured: Mapping[str, Any] | None = None,
+        tails: bool = True,
     ) -> None:
         self.encoder = encoder
         self._max_length = max_length
@@ -90,6 +92,7 @@ class Desk:
         self._ends = tuple(ends)
         self._reasoning = reasoning
         self._configured = configured or {}
+        self._tails = tails
         self._numbers = itertools.count()
         self._tallies: dict[int, _Tally] = {}
         self._asked: dict[int, Sheet | _Prompt] = {}
@@ -113,10 +116,18 @@ class Desk:
             if request.kind == "loglikelihood_rolling" and owner not in self._tallies:
                 answers.append((owner, Response(logprob=0.0)))
         prompts.sort(key=lambda prompt: (prompt.question.tokens, prompt.owner))
-        asked: list[Sheet | _Prompt] = [*sheets(parts), *prompts]
+        asked: list[Sheet | _Prompt] = [*sheets(parts, tails=self._tails), *prompts]
         numbered = dict(zip(self._numbers, asked, strict=False))
         self._asked |= numbered
         return Asked(answers, [(number, each.question) for number, each in numbered.items()])
+
+    def size(self, request: Request) -> int:
+        """Tokens of the questions that a request may become, about and at most."""
+        text = "" if request.kind == "generate_until" else request.continuation
+        scored = estimated_tokens(text)
+        context = request.context if isinstance(request.context, str) else "".join(m.content for m in request.context)
+        asked_once = request.kind == "loglikelihood_rolling" and self._tails
+        return (estimated_tokens(context) + min(scored, self._max_length)) * max(1, 1 if asked_once else scored)
 
     def _parts(self, owner: int, request: Request) -> list[Part]:
         if request.kind == "loglikelihood_rolling":

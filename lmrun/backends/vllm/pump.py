@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 
 from lmrun.backends.base import Chunk
 from lmrun.backends.vllm.desk import Answers, Desk
@@ -20,7 +19,6 @@ READ_AHEAD = 2048
 """Requests, among which those that begin alike are brought together."""
 _READ_AHEAD_TOKENS = 1 << 22
 """Of their prompts, at most: what is read ahead is held in memory."""
-_PAGE = 64
 _PAUSE = 1.0
 """Seconds after which the caller is given an empty chunk."""
 
@@ -100,20 +98,15 @@ class Pump:
         window: list[tuple[int, Request]] = []
         tokens = 0
         while self._more and len(window) < READ_AHEAD and tokens < _READ_AHEAD_TOKENS:
-            page = list(islice(requests, _PAGE))
-            self._more = len(page) == _PAGE
-            window += page
-            tokens += sum(self._size(request) for _, request in page)
+            item = next(requests, None)
+            if item is None:
+                self._more = False
+            else:
+                window.append(item)
+                tokens += self._desk.size(item[1])
         answers, questions = self._desk.ask(window)
         self._waiting += questions
         return answers
-
-    @staticmethod
-    def _size(request: Request) -> int:
-        """Tokens of the questions that a request may become, at most."""
-        characters = len(request.context) if isinstance(request.context, str) else 0
-        scored = len(request.continuation)
-        return (characters + scored) // 3 * max(1, scored // 6 if request.kind == "loglikelihood" else 1)
 
     # -- the engines ---------------------------------------------------------------------------------------------------
 

@@ -110,8 +110,11 @@ class _Merged:
             yield Sheet(Scoring(tokens, tail, some), tuple(tuple(self.owners[token]) for token in some))
 
 
-def sheets(parts: Iterable[Part]) -> list[Sheet]:
-    """Questions whose answers score all parts: each prompt once, those that begin alike next to each other."""
+def sheets(parts: Iterable[Part], *, tails: bool = True) -> list[Sheet]:
+    """Questions whose answers score all parts: each prompt once, those that begin alike next to each other.
+
+    Without ``tails`` every token is asked for by itself.
+    """
     listed = list(parts)
     beginnings: dict[tuple[int, ...], int] = {}
     for part in listed:
@@ -119,7 +122,7 @@ def sheets(parts: Iterable[Part]) -> list[Sheet]:
         beginnings[beginning] = beginnings.get(beginning, 0) + 1
     merged: dict[tuple[tuple[int, ...], int], _Merged] = {}
     for part in listed:
-        token_by_token = beginnings[_beginning(part)] > 1 and _is_short(part)
+        token_by_token = not tails or (beginnings[_beginning(part)] > 1 and _is_short(part))
         for inputs, tail, token in _positions(part) if token_by_token else [_at_once(part)]:
             merged.setdefault((inputs, tail), _Merged()).owners.setdefault(token, []).append(part.owner)
     return [sheet for key in sorted(merged) for sheet in merged[key].sheets(*key)]
