@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,13 +11,16 @@ from lmrun.store.log import Level, RunLog
 
 
 class _ToRunLog(logging.Handler):
-    def __init__(self, log: RunLog) -> None:
+    def __init__(self, log: RunLog, tell: Callable[[str], None]) -> None:
         super().__init__(logging.DEBUG)
         self._log = log
+        self._tell = tell
 
     def emit(self, record: logging.LogRecord) -> None:
         fields: dict[str, Any] = getattr(record, "fields", {})
         self._log.write(_level(record.levelno), record.getMessage(), **fields)
+        if getattr(record, "notice", False):
+            self._tell(f"{record.levelname.lower()}: {record.getMessage()}")
 
 
 def _level(number: int) -> Level:
@@ -29,10 +32,13 @@ def _level(number: int) -> Level:
 
 
 @contextmanager
-def backend_log(log: RunLog) -> Iterator[None]:
-    """Send records of the ``lmrun`` loggers to ``log``; ``extra={"fields": {…}}`` become fields of the line."""
+def backend_log(log: RunLog, tell: Callable[[str], None]) -> Iterator[None]:
+    """Send records of the ``lmrun`` loggers to ``log``; ``extra={"fields": {…}}`` become fields of the line.
+
+    Those with ``extra={"notice": True}`` are for the user too, who is told by ``tell``.
+    """
     logger = logging.getLogger("lmrun")
-    handler = _ToRunLog(log)
+    handler = _ToRunLog(log, tell)
     before = logger.level, logger.propagate
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)

@@ -90,7 +90,7 @@ def _carry_out(
     if opened.note:
         tracker.note(opened.note)
     run = plan.manifest.run
-    with opened.lock, _stores(opened.directory, cache) as (store, cache_file, log):
+    with opened.lock, _stores(opened.directory, cache, tracker) as (store, cache_file, log):
         budget = Budget.of(run.budget_usd, run.budget_tokens, prices, store.tokens())
         steering = Steering(tracker, log)
         gauges = Gauges(store.gauge)
@@ -121,12 +121,14 @@ def _carry_out(
 
 
 @contextmanager
-def _stores(directory: RunDirectory, cache: Path | None) -> Iterator[tuple[RunStore, Cache | None, RunLog]]:
+def _stores(
+    directory: RunDirectory, cache: Path | None, tracker: Tracker
+) -> Iterator[tuple[RunStore, Cache | None, RunLog]]:
     store = RunStore(directory)
     log = RunLog(directory.log, store.event)
     cache_file = Cache(cache) if cache else None
     try:
-        with backend_log(log):
+        with backend_log(log, tracker.note):
             yield store, cache_file, log
     finally:
         log.close()

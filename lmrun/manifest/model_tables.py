@@ -100,6 +100,11 @@ class HfModel(ModelKeys):
     too_long: Axis[TooLong] = "left"
     """What becomes of a prompt that does not fit: it is cut on the `left` or in the `middle`, or its sample is an
     `error`, or left out (`skip`)."""
+    prefix_sharing: Axis[Literal["auto", "off"]] = "auto"
+    """Compute what prompts begin with alike only once."""
+    exact: Axis[Flag] = False
+    """Compute every request as if it were alone, with no shared prefix and no answer of a run without this: for audits.
+    On a CPU in float32 a score then depends on its request alone, to the last bit."""
 
 
 class VllmModel(ModelKeys):

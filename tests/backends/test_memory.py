@@ -18,7 +18,9 @@ torch = pytest.importorskip("torch")
 
 @pytest.fixture
 def backend(folders: Any) -> HfBackend:
-    made = HfBackend(ModelSpec("m", "hf", str(folders("llama")), {"device": "cpu", "batch_tokens": 2048}))
+    made = HfBackend(
+        ModelSpec("m", "hf", str(folders("llama")), {"device": "cpu", "batch_tokens": 2048, "exact": True})
+    )
     made.load()
     return made
 

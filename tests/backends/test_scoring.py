@@ -95,7 +95,7 @@ def test_the_models_own_choice_is_greedy(load: Load, architecture: str) -> None:
 
 
 def test_choices_of_one_token_share_a_forward_pass(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    backend = load("llama", "bytes")
+    backend = load("llama", "bytes", exact=True)
     loaded = backend._loaded
     assert loaded is not None
     rows = []
@@ -156,12 +156,12 @@ def test_rolling_scores_are_those_of_windows_scored_one_by_one(load: Load, archi
 @pytest.mark.parametrize("architecture", make.ARCHITECTURES)
 def test_on_a_cpu_a_score_depends_on_its_request_alone(load: Load, architecture: str, kind: str) -> None:
     requests = pairs(10) if kind == "loglikelihood" else texts()
-    together = answers(load(architecture), requests)
-    small = answers(load(architecture, batch_tokens=40), requests)
-    large = answers(load(architecture, batch_tokens=100_000), requests)
+    together = answers(load(architecture, exact=True), requests)
+    small = answers(load(architecture, exact=True, batch_tokens=40), requests)
+    large = answers(load(architecture, exact=True, batch_tokens=100_000), requests)
     assert together == small == large
     for i in range(0, len(requests), 7):
-        assert answers(load(architecture), [requests[i]])[0] == together[i]
+        assert answers(load(architecture, exact=True), [requests[i]])[0] == together[i]
 
 
 @pytest.mark.parametrize("architecture", make.ARCHITECTURES)
@@ -172,7 +172,7 @@ def test_on_a_cpu_two_threads_change_no_bit_and_more_change_nothing_that_counts(
     try:
         for threads in (1, 2, 5):
             torch.set_num_threads(threads)
-            found.append(answers(load(architecture), requests))
+            found.append(answers(load(architecture, exact=True), requests))
     finally:
         torch.set_num_threads(before)
     assert found[0] == found[1]
@@ -180,10 +180,11 @@ def test_on_a_cpu_two_threads_change_no_bit_and_more_change_nothing_that_counts(
         assert found[2][i].logprob == pytest.approx(response.logprob, abs=1e-4)
 
 
+@pytest.mark.parametrize("exact", [True, False])
 @pytest.mark.parametrize("kind", ["loglikelihood", "loglikelihood_rolling"])
 @pytest.mark.parametrize("stop_after", [0, 1, 3])
-def test_a_resumed_run_gives_the_same_bits(load: Load, stop_after: int, kind: str) -> None:
-    backend = load("neox", batch_tokens=256)
+def test_a_resumed_run_gives_the_same_bits(load: Load, stop_after: int, kind: str, exact: bool) -> None:
+    backend = load("neox", batch_tokens=256, exact=exact)
     requests = pairs(12) if kind == "loglikelihood" else texts()
     whole = answers(backend, requests)
     first: dict[int, Response] = {}
@@ -197,7 +198,7 @@ def test_a_resumed_run_gives_the_same_bits(load: Load, stop_after: int, kind: st
 
 
 def test_batches_stay_the_same_when_some_requests_are_answered(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    backend = load("neox", batch_tokens=256)
+    backend = load("neox", batch_tokens=256, exact=True)
     loaded = backend._loaded
     assert loaded is not None
     shapes: list[tuple[int, ...]] = []
@@ -231,7 +232,7 @@ def test_messages_for_a_model_without_template_are_refused_at_once(load: Load) -
 
 
 def test_overflowing_values_are_an_error(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    backend = load("llama")
+    backend = load("llama", exact=True)
     loaded = backend._loaded
     assert loaded is not None
 

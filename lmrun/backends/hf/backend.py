@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -13,11 +13,13 @@ from lmrun.backends.base import Chunk, ModelIdentity, ModelSpec, Usage
 from lmrun.backends.generation import Generation
 from lmrun.backends.hf.generating import Answer, PromptRow
 from lmrun.backends.hf.identify import identify, read_config, resolve_dtype, stated_max_length
-from lmrun.backends.hf.loaded import Loaded
+from lmrun.backends.hf.loaded import GENERATION_BATCHES, Loaded
 from lmrun.backends.hf.loading import is_out_of_memory, load_model, load_tokenizer, quiet, release_memory
 from lmrun.backends.hf.options import HfOptions
 from lmrun.backends.hf.plan import GENERATION_STEP, Room, Row, batches, merge_rows, padded_length, rounds
 from lmrun.backends.hf.scoring import Score
+from lmrun.backends.hf.tree.generator import Asked
+from lmrun.backends.hf.tree.shared import Unshareable
 from lmrun.backends.source import Source, locate
 from lmrun.backends.templates import delimiters, template_file, template_name
 from lmrun.backends.tokenize import Encoder, Unanswerable
@@ -30,8 +32,6 @@ _Out = TypeVar("_Out")
 
 _ROUND_BATCHES = 8
 """Batches of windows after which long texts are finished and kept."""
-_GENERATION_BATCHES = 8
-"""Prompts are cheap beside the steps that follow, and a step costs little more for many rows than for one."""
 _TOO_BIG = ResponseError("out_of_memory", "this request alone does not fit into memory")
 
 
@@ -135,7 +135,7 @@ class HfBackend:
             else:
                 rows.append(row)
         yield from _without(answered, refused)
-        for scores in self._score(loaded, merge_rows(rows), answered):
+        for scores in self._score(loaded, [rows], answered):
             yield [(s.member.owner, _scored(drafts[s.member.owner], s)) for s in scores]
 
     def _run_rolling(self, loaded: Loaded, requests: Sequence[Request], answered: frozenset[int]) -> Iterator[Chunk]:
@@ -152,36 +152,78 @@ class HfBackend:
                     ready[i] = Response(logprob=0.0)
         yield from _without(answered, ready)
         parts: defaultdict[int, dict[int, Score]] = defaultdict(dict)
-        for together in rounds(texts, loaded.shape.batch_tokens * _ROUND_BATCHES):
-            for scores in self._score(loaded, merge_rows(together), answered):
-                for score in scores:
-                    parts[score.member.owner][score.member.part] = score
-                finished = [i for i in {s.member.owner: None for s in scores} if len(parts[i]) == len(texts[i])]
-                if finished:
-                    yield [(i, _rolled(texts[i], parts.pop(i))) for i in finished]
+        together = rounds(texts, loaded.shape.batch_tokens * _ROUND_BATCHES)
+        for scores in self._score(loaded, together, answered):
+            for score in scores:
+                parts[score.member.owner][score.member.part] = score
+            finished = [i for i in {s.member.owner: None for s in scores} if len(parts[i]) == len(texts[i])]
+            if finished:
+                yield [(i, _rolled(texts[i], parts.pop(i))) for i in finished]
 
     def _run_generation(self, loaded: Loaded, requests: Sequence[Request], answered: frozenset[int]) -> Iterator[Chunk]:
         refused: dict[int, Response] = {}
         drafts: dict[int, Response] = {}
-        alike: defaultdict[str, list[PromptRow]] = defaultdict(list)
-        wanted: dict[str, Generation] = {}
+        asked: list[Asked] = []
         for i, request in enumerate(requests):
-            name = canonical_json(dict(request.generation))
             try:
-                wanted[name], row, drafts[i] = loaded.prompt(i, request)
+                wanted, row, drafts[i] = loaded.prompt(i, request)
             except Unanswerable as error:
                 refused[i] = error.response()
             else:
-                alike[name].append(row)
+                asked.append((row, wanted))
         yield from _without(answered, refused)
+        done: set[int] = set()
+        for chunk in self._generate_shared(loaded, asked, drafts, answered):
+            done.update(i for i, _ in chunk)
+            yield chunk
+        alike: defaultdict[str, list[Asked]] = defaultdict(list)
+        for row, wanted in asked:
+            if row.owner not in done:
+                alike[canonical_json(asdict(wanted))].append((row, wanted))
         for name in sorted(alike):
-            rows = sorted(alike[name], key=lambda row: (-len(row.inputs), row.inputs, row.owner))
-            yield from self._generate(loaded, wanted[name], rows, drafts, answered)
+            rows = sorted((row for row, _ in alike[name]), key=lambda row: (-len(row.inputs), row.inputs, row.owner))
+            yield from self._generate(loaded, alike[name][0][1], rows, drafts, answered)
+
+    def _generate_shared(
+        self, loaded: Loaded, asked: Sequence[Asked], drafts: Mapping[int, Response], answered: frozenset[int]
+    ) -> Iterator[Chunk]:
+        """Answers to those prompts that can be continued with a shared prefix, until that turns out to be wrong."""
+        if not loaded.shared:
+            return
+        generator = loaded.shared.generator
+        together = [one for one in asked if generator.can(one[1])]
+        try:
+            for answers in generator.answers(together, answered):
+                self._usage = replace(self._usage, phase=generator.phase, facts=loaded.facts())
+                yield [(row.owner, _generated(drafts[row.owner], answer, notes)) for row, answer, notes in answers]
+        except Unshareable as reason:
+            loaded.unshare(str(reason))
 
     # -- batches -------------------------------------------------------------------------------------------------------
 
-    def _score(self, loaded: Loaded, rows: Sequence[Row], answered: frozenset[int]) -> Iterator[list[Score]]:
+    def _score(
+        self, loaded: Loaded, rounds: Iterable[Sequence[Row]], answered: frozenset[int]
+    ) -> Iterator[list[Score]]:
+        """Scores of rows: with shared prefixes all together if this model can, else round by round."""
+        rounds = list(rounds)
+        done: set[tuple[int, int]] = set()
+        if loaded.shared:
+            try:
+                for scores in loaded.shared.scorer.scores(
+                    merge_rows([row for rows in rounds for row in rows]), answered
+                ):
+                    done.update((score.member.owner, score.member.part) for score in scores)
+                    self._usage = replace(self._usage, phase=loaded.shared.scorer.phase, facts=loaded.facts())
+                    yield scores
+                return
+            except Unshareable as reason:
+                loaded.unshare(str(reason))
+        for rows in rounds:
+            yield from self._score_alone(loaded, merge_rows([row.without((), done) for row in rows]), answered)
+
+    def _score_alone(self, loaded: Loaded, rows: Sequence[Row], answered: frozenset[int]) -> Iterator[list[Score]]:
         """Scores batch by batch; what belongs to answered requests is left out, the batches stay the same."""
+        rows = [row for row in rows if row.members]
         scorer = loaded.scorer()
         lengths = [padded_length(len(row.inputs), loaded.max_length) for row in rows]
         plan = list(batches(lengths, loaded.shape))
@@ -194,6 +236,7 @@ class HfBackend:
 
             self._show(number, len(plan), len(todo), len(batch) * length)
             yield from _within_memory(todo, length, self._scoring_room, answer, _unscored)
+        self._usage = replace(self._usage, facts=loaded.facts())
 
     def _generate(
         self,
@@ -207,7 +250,7 @@ class HfBackend:
         most = loaded.max_length - wanted.max_new_tokens
         # One position of padding at least: transformers takes another path for a batch that needs no mask.
         lengths = [padded_length(min(len(row.inputs) + 1, most), most, GENERATION_STEP) for row in rows]
-        shape = replace(loaded.shape, batch_tokens=loaded.shape.batch_tokens * _GENERATION_BATCHES)
+        shape = replace(loaded.shape, batch_tokens=loaded.shape.batch_tokens * GENERATION_BATCHES)
         unpadded = [len(row.inputs) == most for row in rows]
         plan = list(batches(lengths, shape, unpadded.__getitem__, wanted.max_new_tokens, shape.row_multiple))
         notes = {"sampling": generator.sampling(wanted.options)} if wanted.sample else {}

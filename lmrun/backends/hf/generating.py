@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from array import array
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from lmrun.backends.generation import ONLY_SAMPLED, Generation, cut_at_stops
 from lmrun.backends.hf.loading import quiet
-from lmrun.backends.hf.reasoning import ReasoningDecoder, ReasoningStops
+from lmrun.backends.hf.reasoning import ReasoningDecoder, ReasoningWatch
 from lmrun.backends.hf.scoring import NOT_A_NUMBER
 from lmrun.requests import FinishReason, ResponseError
 
@@ -73,7 +74,7 @@ class Generator:
             mask[i, length - len(row) :] = 1
         ends = sorted(self.end_tokens())
         beams = self._beams(wanted)
-        stops = self._stops([rows[i % len(rows)] for i in range(copies)], length, wanted)
+        stops = Stops([self.watch(rows[i % len(rows)], wanted) for i in range(copies)])
         faults = Faults()
         with torch.inference_mode(), quiet():
             out = self.forward(
@@ -94,7 +95,7 @@ class Generator:
         return [
             Answer("", "stop", 0, error=NOT_A_NUMBER)
             if broken[i]
-            else self._answer(rows[i], tokens, stops.found[i], wanted)
+            else self.answer(rows[i], tokens, stops.found[i], wanted)
             for i, tokens in enumerate(generated)
         ]
 
@@ -127,15 +128,16 @@ class Generator:
 
     def _sampler(self, rows: Sequence[PromptRow], copies: int, length: int, wanted: Generation) -> list[Any]:
         keys = [rows[i % len(rows)].key for i in range(copies)]
-        return [*_warpers(self.sampling(wanted.options), self.device), Draw(keys, length)]
+        return [*warpers(self.sampling(wanted.options), self.device), Draw(keys, length)]
 
-    def _stops(self, rows: Sequence[PromptRow], length: int, wanted: Generation) -> StopStrings | ReasoningStops:
+    def watch(self, row: PromptRow, wanted: Generation) -> Watch:
+        """What sees when a row is done."""
         if self.reasoning is None:
-            return StopStrings(self._decode_all, wanted.until, length, len(rows))
-        opened = [row.reasoning for row in rows]
-        return ReasoningStops(self.tokenizer.decode, self.reasoning.delimiters, wanted.until, opened)
+            return StopWatch(self.tokenizer.decode, wanted.until)
+        return ReasoningWatch(self.tokenizer.decode, self.reasoning.delimiters, wanted.until, opened=row.reasoning)
 
-    def _answer(self, row: PromptRow, tokens: list[int], stopped: int | None, wanted: Generation) -> Answer:
+    def answer(self, row: PromptRow, tokens: list[int], stopped: int | None, wanted: Generation) -> Answer:
+        """The answer of a row whose watch saw that it is done after ``stopped`` of its tokens."""
         ends = self.end_tokens()
         tokens = tokens[:stopped]
         end = next((i + 1 for i, token in enumerate(tokens) if token in ends), None)
@@ -147,10 +149,6 @@ class Generator:
         found, n = self.reasoning.split(tokens, wanted.until, opened=row.reasoning)
         finished = found.closed and (found.stopped or ended)
         return Answer(found.text, "stop" if finished else "length", len(tokens), found.reasoning, n)
-
-    def _decode_all(self, tokens: list[list[int]]) -> list[str]:
-        texts: list[str] = self.tokenizer.batch_decode(tokens)
-        return texts
 
     def _pad(self) -> int:
         known = (self.tokenizer.pad_token_id, self.tokenizer.eos_token_id, 0)
@@ -177,33 +175,53 @@ class Faults:
         return found
 
 
-class StopStrings:
-    """Stopping criterion: a row is done when its answer holds a stop text, special tokens included.
+class Watch(Protocol):
+    """Sees when a row is done."""
 
-    Only the last tokens are decoded at each step: as many as the longest stop has bytes (a token has one at least),
-    and two more, because some tokenizers drop the space before the first.
+    def feed(self, token: int) -> bool:
+        """Take the next token; says whether the row is done."""
+        ...
+
+
+class StopWatch:
+    """Sees when an answer holds a stop text, special tokens included.
+
+    Only the last tokens are decoded: as many as the longest stop has bytes (a token has one at least), and two more,
+    because some tokenizers drop the space before the first.
     """
 
-    def __init__(
-        self, decode: Callable[[list[list[int]]], list[str]], stops: Sequence[str], start: int, rows: int
-    ) -> None:
-        self.found: list[int | None] = [None] * rows
-        """By row: how many tokens had been generated when a stop was seen."""
+    def __init__(self, decode: Callable[[list[int]], str], stops: Sequence[str]) -> None:
         self._decode = decode
         self._stops = stops
-        self._start = start
-        self._window = max((len(stop.encode("utf-8", "surrogatepass")) for stop in stops), default=0) + 2
+        longest = max((len(stop.encode("utf-8", "surrogatepass")) for stop in stops), default=0)
+        self._tail: deque[int] = deque(maxlen=longest + 2)
+
+    def feed(self, token: int) -> bool:
+        """Take the next token; says whether a stop is there."""
+        if not self._stops:
+            return False
+        self._tail.append(token)
+        text = self._decode(list(self._tail))
+        return any(stop in text for stop in self._stops)
+
+
+class Stops:
+    """Stopping criterion of transformers: each row by its watch."""
+
+    def __init__(self, watches: Sequence[Watch]) -> None:
+        self.found: list[int | None] = [None] * len(watches)
+        """By row: how many tokens had been generated when it was done."""
+        self._watches = watches
+        self._steps = 0
 
     def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
         """Which rows are done, as transformers asks after every token."""
         import torch
 
-        n_new = input_ids.shape[1] - self._start
-        tail = input_ids[:, max(self._start, input_ids.shape[1] - self._window) :].tolist()
-        running = [i for i, found in enumerate(self.found) if found is None]
-        for i, text in zip(running, self._decode([tail[i] for i in running]), strict=True):
-            if any(stop in text for stop in self._stops):
-                self.found[i] = n_new
+        self._steps += 1
+        for i, token in enumerate(input_ids[:, -1].tolist()):
+            if self.found[i] is None and self._watches[i].feed(token):
+                self.found[i] = self._steps
         return torch.tensor([found is not None for found in self.found], device=input_ids.device)
 
 
@@ -223,11 +241,19 @@ class Draw:
         import torch
 
         step = input_ids.shape[1] - self._start
-        exact = scores.cpu().double() if scores.device.type == "mps" else scores.double()
-        below = exact.softmax(dim=-1).cumsum(dim=-1)
-        points = torch.tensor([[uniform(key, step)] for key in self._keys], dtype=below.dtype, device=below.device)
-        drawn = torch.searchsorted(below, points * below[:, -1:], right=True).clamp(max=scores.shape[1] - 1)
-        return torch.full_like(scores, float("-inf")).scatter(1, drawn.to(scores.device), 0.0)
+        drawn = draw(scores, [uniform(key, step) for key in self._keys])
+        return torch.full_like(scores, float("-inf")).scatter(1, drawn[:, None], 0.0)
+
+
+def draw(scores: Any, points: Sequence[float]) -> Any:
+    """The token of each row of ``scores`` (logits) at a point of [0, 1) of its distribution function."""
+    import torch
+
+    exact = scores.cpu().double() if scores.device.type == "mps" else scores.double()
+    below = exact.softmax(dim=-1).cumsum(dim=-1)
+    at = torch.tensor(points, dtype=below.dtype, device=below.device)[:, None]
+    drawn = torch.searchsorted(below, at * below[:, -1:], right=True).clamp(max=scores.shape[1] - 1)
+    return drawn[:, 0].to(scores.device)
 
 
 def uniform(key: str, step: int) -> float:
@@ -236,16 +262,16 @@ def uniform(key: str, step: int) -> float:
     return (int.from_bytes(digest, "big") >> 11) / (1 << 53)
 
 
-def _warpers(values: Mapping[str, Any], device: Any) -> list[Any]:
+def warpers(values: Mapping[str, Any], device: Any) -> list[Any]:
     """What transformers applies to the scores of a sampled token, in its order."""
     from transformers.generation import logits_process as warp
 
     steps: list[Any] = []
-    if values["temperature"] != 1.0:
+    if values.get("temperature", 1.0) != 1.0:
         steps.append(warp.TemperatureLogitsWarper(float(values["temperature"])))
-    if values["top_k"]:
+    if values.get("top_k"):
         steps.append(warp.TopKLogitsWarper(int(values["top_k"])))
-    if values["top_p"] < 1.0:
+    if values.get("top_p", 1.0) < 1.0:
         steps.append(warp.TopPLogitsWarper(float(values["top_p"])))
     if values.get("min_p") is not None:
         steps.append(warp.MinPLogitsWarper(float(values["min_p"])))

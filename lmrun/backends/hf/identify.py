@@ -43,6 +43,8 @@ def identify(source: Source, tokenizer: Source, options: HfOptions) -> ModelIden
         facts["reasoning"] = list(found)
     if options.too_long != "left":
         facts["too_long"] = options.too_long
+    if options.exact:
+        facts["exact"] = True
     if options.trust_remote_code:
         facts["code"] = files.hash_files(files.matching(source.folder, files.CODE_FILES)) or "remote"
     return files.identity(facts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,9 +14,57 @@ from lmrun.backends.hf.options import HfOptions
 from lmrun.backends.hf.plan import CPU_BATCH_TOKENS, CPU_ROW_MULTIPLE, Member, Row, Shape, gpu_batch_tokens
 from lmrun.backends.hf.reasoning import ReasoningDecoder
 from lmrun.backends.hf.scoring import Scorer, keeps_logits
+from lmrun.backends.hf.tree.generator import TreeGenerator
+from lmrun.backends.hf.tree.scorer import TreeScorer
+from lmrun.backends.hf.tree.shared import SharingModel, obstacle
 from lmrun.backends.reasoning import Delimiters
 from lmrun.backends.tokenize import Encoder, Tokens, TooLong, cut_pair, cut_prompt
 from lmrun.requests import Request, Response, content_key
+
+_log = logging.getLogger(__name__)
+
+GENERATION_BATCHES = 8
+"""Prompts are cheap beside the steps that follow, and a step costs little more for many rows than for one."""
+_MOST_PACK_TOKENS = 4096
+"""What a token may look at takes memory by the square of this where it is a mask."""
+
+
+@dataclass(slots=True)
+class Forward:
+    """A model's forward pass, counted."""
+
+    model: Any
+    tokens: int = 0
+    """That went in so far, padding included."""
+
+    def __call__(self, *, input_ids: Any, **inputs: Any) -> Any:
+        """An output with ``logits``."""
+        self.tokens += input_ids.numel()
+        return self.model(input_ids=input_ids, **inputs)
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What works with shared prefixes."""
+
+    model: SharingModel
+    scorer: TreeScorer
+    generator: TreeGenerator
+
+    @classmethod
+    def of(cls, loaded: Loaded) -> Shared:
+        """Of a model without obstacle."""
+        shape, plain = loaded.shape, loaded.scorer()
+        model = SharingModel.of(loaded.model, shape.row_multiple)
+        pack_tokens = min(shape.batch_tokens, _MOST_PACK_TOKENS)
+        scorer = TreeScorer(model, plain, loaded.max_length, pack_tokens)
+        slot_tokens = shape.batch_tokens * GENERATION_BATCHES
+        generator = loaded.generator()
+        return cls(
+            model,
+            scorer,
+            TreeGenerator(model, generator, plain, loaded.max_length, pack_tokens, slot_tokens, generator.end_tokens()),
+        )
 
 
 @dataclass(slots=True)
@@ -31,6 +80,12 @@ class Loaded:
     generate: Callable[..., Any]
     reasoning: ReasoningDecoder | None
     too_long: TooLong
+    alone: Forward
+    """Counts what is computed without shared prefixes."""
+    shared: Shared | None = None
+    """Works with shared prefixes; None where the model or the manifest rules it out."""
+    unshared: str | None = None
+    """Why there is none."""
 
     @classmethod
     def of(
@@ -39,7 +94,17 @@ class Loaded:
         """A model just loaded."""
         reasoning = ReasoningDecoder.of(encoder.tokenizer, delimiters) if delimiters else None
         shape = _shape(model, options)
-        return cls(model, encoder, max_length, shape, model.__call__, model.generate, reasoning, options.too_long)
+        forward = Forward(model)
+        loaded = cls(model, encoder, max_length, shape, forward, model.generate, reasoning, options.too_long, forward)
+        loaded.unshared = options.unshared or obstacle(model)
+        if not loaded.unshared:
+            loaded.shared = Shared.of(loaded)
+        return loaded
+
+    def unshare(self, reason: str) -> None:
+        """Score without shared prefixes from now on."""
+        _log.warning(f"prefix sharing is off: {reason}", extra={"notice": True})
+        self.shared, self.unshared = None, reason
 
     def scorer(self) -> Scorer:
         """What scores batches."""
@@ -56,6 +121,7 @@ class Loaded:
 
         device = self.model.device
         named = {"device_name": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
+        shared = self.shared
         return {
             "parameters": sum(p.numel() for p in self.model.parameters()),
             "dtype": str(self.model.dtype).removeprefix("torch."),
@@ -63,6 +129,10 @@ class Loaded:
             "batch_tokens": self.shape.batch_tokens,
             "attn_implementation": self.model.config._attn_implementation,
             "threads": torch.get_num_threads(),
+            "prefix_sharing": f"off: {self.unshared}" if self.unshared else "on",
+            "forwarded_tokens": self.alone.tokens + (shared.model.forwarded if shared else 0),
+            "distinct_tokens": shared.scorer.distinct + shared.generator.distinct if shared else None,
+            "decoded_tokens": shared.model.decoded if shared else None,
             **named,
         }
 

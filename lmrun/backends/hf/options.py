@@ -38,6 +38,20 @@ class HfOptions:
     too_long: TooLong = "left"
     """What becomes of a prompt that does not fit."""
 
+    prefix_sharing: Literal["auto", "off"] = "auto"
+    """Whether prefixes that requests have in common are computed once."""
+    exact: bool = False
+    """Every request is computed as if it were alone: no prefix is shared, and answers of other runs do not count."""
+
+    @property
+    def unshared(self) -> str | None:
+        """Why no prefix is shared, as far as the manifest says so."""
+        if self.exact:
+            return "exact = true"
+        if self.prefix_sharing == "off":
+            return 'prefix_sharing = "off"'
+        return f"attn_implementation = {self.attn_implementation}" if self.attn_implementation else None
+
     @classmethod
     def of(cls, spec: ModelSpec) -> HfOptions:
         """The options of a model. Raises :class:`~lmrun.errors.BackendError` for what cannot be meant."""
@@ -65,6 +79,8 @@ class HfOptions:
                 f'model "{name}": reasoning is {self.reasoning!r}',
                 hint='"auto", or { start = "<think>", end = "</think>" }',
             )
+        if self.prefix_sharing not in ("auto", "off"):
+            raise BackendError(f'model "{name}": prefix_sharing is {self.prefix_sharing!r}', hint='"auto" or "off"')
         if self.too_long not in TOO_LONG:
             raise BackendError(f'model "{name}": too_long is {self.too_long!r}', hint=f"one of {', '.join(TOO_LONG)}")
         if self.device_map is not None and self.device != "auto":

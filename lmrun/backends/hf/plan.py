@@ -52,9 +52,10 @@ class Row:
     inputs: array[int]
     members: tuple[Member, ...]
 
-    def without(self, answered: Collection[int]) -> Row:
-        """The row with the members that are not answered yet."""
-        return Row(self.inputs, tuple(m for m in self.members if m.owner not in answered))
+    def without(self, answered: Collection[int], parts: Collection[tuple[int, int]] = frozenset()) -> Row:
+        """The row with the members that are not answered yet, neither as requests nor as parts of requests."""
+        left = (m for m in self.members if m.owner not in answered and (m.owner, m.part) not in parts)
+        return Row(self.inputs, tuple(left))
 
 
 @dataclass(frozen=True, slots=True)

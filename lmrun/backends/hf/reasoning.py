@@ -40,27 +40,18 @@ class ReasoningDecoder:
         return text
 
 
-class ReasoningStops:
-    """Stopping criterion: a row is done when its answer, not its reasoning, holds a stop text."""
+class ReasoningWatch:
+    """Sees when the answer of one row, not its reasoning, holds a stop text."""
 
     def __init__(
-        self, decode: Callable[[list[int]], str], delimiters: Delimiters, stops: Sequence[str], opened: Sequence[bool]
+        self, decode: Callable[[list[int]], str], delimiters: Delimiters, stops: Sequence[str], *, opened: bool
     ) -> None:
-        self.found: list[int | None] = [None] * len(opened)
-        """By row: how many tokens had been generated when a stop was seen."""
-        self._splitters = [Splitter(delimiters, stops, opened=row) for row in opened]
-        self._streams = [TextStream(decode) for _ in opened]
-        self._steps = 0
+        self._splitter = Splitter(delimiters, stops, opened=opened)
+        self._stream = TextStream(decode)
 
-    def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
-        """Which rows are done, as transformers asks after every token."""
-        import torch
-
-        self._steps += 1
-        for i, token in enumerate(input_ids[:, -1].tolist()):
-            if self.found[i] is None and self._splitters[i].feed(self._streams[i].push(token)):
-                self.found[i] = self._steps
-        return torch.tensor([found is not None for found in self.found], device=input_ids.device)
+    def feed(self, token: int) -> bool:
+        """Take the next token; says whether the row is done."""
+        return self._splitter.feed(self._stream.push(token))
 
 
 class TextStream:

@@ -1,0 +1,346 @@
+"""Prompts continued together: what they begin with alike is computed once, and a row that is done makes room.
+
+The attention of a step reads the keys of the shared stem once for all rows (Juravsky et al., *Hydragen*,
+arXiv:2402.05099); each row's own keys are in its slot. A row leaves as soon as it is done, so no step is computed for
+rows that have ended.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from array import array
+from collections import defaultdict, deque
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from lmrun.backends.generation import ONLY_SAMPLED, Generation
+from lmrun.backends.hf.generating import Answer, Generator, PromptRow, Watch, draw, uniform, warpers
+from lmrun.backends.hf.loading import is_out_of_memory, release_memory
+from lmrun.backends.hf.plan import Member, Row, padded_length
+from lmrun.backends.hf.scoring import NOT_A_NUMBER, Scorer
+from lmrun.backends.hf.tree.pack import Pack, stem_packs, tail_packs
+from lmrun.backends.hf.tree.packed import PackFrame, Path
+from lmrun.backends.hf.tree.shared import SharingModel, Unshareable
+from lmrun.backends.hf.tree.slots import Slots, StepFrame, Tap
+from lmrun.backends.hf.tree.trie import Node, build, walk
+from lmrun.requests import canonical_json
+
+_log = logging.getLogger(__name__)
+
+_LEAST_STEM = 16
+"""Tokens that prompts must have in common to be worth a stem."""
+_LEAST_ROWS = 8
+"""Prompts that must have them in common."""
+_MOST_SLOTS = 128
+_REFILL = 8
+"""New rows are let in when one of this many slots is free: their prompts are computed together."""
+_HARMLESS = frozenset(
+    "eos_token_id bos_token_id pad_token_id do_sample max_length max_new_tokens transformers_version use_cache "
+    "_from_model_config cache_implementation".split()
+) | frozenset(ONLY_SAMPLED)
+"""Of a generation_config.json: what is not asked of transformers, or seen to here."""
+
+Asked: TypeAlias = tuple[PromptRow, Generation]
+Answers: TypeAlias = list[tuple[PromptRow, Answer, Mapping[str, Any]]]
+"""With notes on how they were sampled."""
+
+
+@dataclass(slots=True)
+class _Running:
+    """A row that is being continued."""
+
+    prompt: PromptRow
+    wanted: Generation
+    watch: Watch
+    tokens: list[int] = field(default_factory=list)
+    logprob: float = 0.0
+    """Of the tokens, where it is asked for."""
+
+    @property
+    def depth(self) -> int:
+        """The position of its last token."""
+        return len(self.prompt.inputs) + len(self.tokens) - 1
+
+
+Done: TypeAlias = tuple[_Running, Answer]
+
+
+@dataclass(slots=True)
+class TreeGenerator:
+    """Continues prompts with one model."""
+
+    model: SharingModel
+    generator: Generator
+    plain: Scorer
+    max_length: int
+    pack_tokens: int
+    slot_tokens: int
+    """Places of all slots together."""
+    ends: Collection[int]
+    """Tokens that end an answer."""
+    phase: str = ""
+    """What is being computed."""
+    proven: bool = False
+    """An answer was scored without sharing, and had the probability that it was given with."""
+
+    distinct: int = 0
+    """Distinct tokens of all prompts so far."""
+
+    def answers(self, asked: Sequence[Asked], answered: Collection[int]) -> Iterator[Answers]:
+        """Continue every prompt that is not answered, in an order of its own; answers as rows are done.
+
+        Raises:
+            Unshareable: this model gives other numbers that way; what was yielded is right.
+        """
+        for stem, rows in clusters(asked):
+            left = [one for one in rows if one[0].owner not in answered]
+            if left:
+                tails = {row.inputs.tobytes(): len(row.inputs) - stem for row, _ in left}
+                self.distinct += stem + sum(tails.values())
+                yield from self._proved(_Stream.of(self, stem, left).run())
+
+    def can(self, wanted: Generation) -> bool:
+        """Whether everything that is asked for is known here, and not by transformers' own generation alone."""
+        config = self.model.model.generation_config.to_diff_dict()
+        stated = {name for name, value in config.items() if value is not None}
+        if (stated - _HARMLESS) or (set(wanted.options) - set(ONLY_SAMPLED)):
+            return False
+        try:
+            warpers(self.generator.sampling(wanted.options) if wanted.sample else {}, None)
+        except (ValueError, TypeError):  # transformers says what is wrong
+            return False
+        return True
+
+    def start(self, prompt: PromptRow, wanted: Generation) -> _Running:
+        """A row of which nothing is there yet."""
+        return _Running(prompt, wanted, self.generator.watch(prompt, wanted))
+
+    def choose(self, rows: Sequence[_Running], logits: Any) -> list[int | None]:
+        """The next token of each row by its ``logits``, float32; None where they are no numbers."""
+        tokens = logits.argmax(dim=-1)
+        sampled: defaultdict[str, list[int]] = defaultdict(list)
+        for i, row in enumerate(rows):
+            if row.wanted.sample:
+                sampled[canonical_json(dict(row.wanted.options))].append(i)
+        for alike in sampled.values():
+            scores = logits[alike]
+            for warp in warpers(self.generator.sampling(rows[alike[0]].wanted.options), logits.device):
+                scores = warp(None, scores)
+            tokens[alike] = draw(scores, [uniform(rows[i].prompt.key, len(rows[i].tokens)) for i in alike])
+        if not self.proven:
+            logprobs = logits.log_softmax(dim=-1).gather(1, tokens[:, None])[:, 0].tolist()
+            for row, logprob in zip(rows, logprobs, strict=True):
+                row.logprob += logprob
+        broken = logits.isnan().any(dim=-1).tolist()
+        return [None if bad else token for bad, token in zip(broken, tokens.tolist(), strict=True)]
+
+    def take(self, row: _Running, token: int | None) -> Answer | None:
+        """Put a token behind a row; its answer, if that was the last."""
+        if token is None:
+            return Answer("", "stop", 0, error=NOT_A_NUMBER)
+        row.tokens.append(token)
+        n = len(row.tokens)
+        stopped = n if row.watch.feed(token) else None
+        if stopped is None and n < row.wanted.max_new_tokens and token not in self.ends:
+            return None
+        return self.generator.answer(row.prompt, row.tokens, stopped, row.wanted)
+
+    def _proved(self, stream: Iterator[list[Done]]) -> Iterator[Answers]:
+        for done in stream:
+            if not self.proven:
+                self._compare(*done[0])
+            yield [(row.prompt, answer, self._notes(row.wanted)) for row, answer in done]
+
+    def _notes(self, wanted: Generation) -> Mapping[str, Any]:
+        return {"sampling": self.generator.sampling(wanted.options)} if wanted.sample else {}
+
+    def _compare(self, row: _Running, answer: Answer) -> None:
+        """Score an answer once more, without sharing. Raises :class:`Unshareable` if that gives another number."""
+        if answer.error:
+            return
+        inputs = row.prompt.inputs + array("i", row.tokens[:-1])
+        member = Member(row.prompt.owner, 0, array("i", row.tokens))
+        alone = self.plain.score([Row(inputs, (member,))], padded_length(len(inputs), self.max_length))[0]
+        if not abs(alone.logprob - row.logprob) <= self.model.tolerance(len(row.tokens)):
+            found = f"{row.logprob:.6g} with a shared prefix and {alone.logprob:.6g} without"
+            raise Unshareable(f"an answer has the log-likelihood {found}")
+        self.proven = True
+
+
+def clusters(asked: Sequence[Asked]) -> Iterator[tuple[int, Sequence[Asked]]]:
+    """Prompts that begin alike, and for how many tokens: all of them, or those below each beginning that many share.
+
+    The last token of a prompt is never part of that: what follows it is what is asked for.
+    """
+    by_inputs: defaultdict[bytes, list[Asked]] = defaultdict(list)
+    for one in asked:
+        by_inputs[one[0].inputs.tobytes()].append(one)
+    groups = list(by_inputs.values())
+    node = build([group[0][0].inputs for group in groups], range(len(groups)))
+    while len(node.children) == 1 and node.ends is None:
+        node = node.children[0]
+    if node.end >= _LEAST_STEM:
+        yield _cluster(node, groups)
+        return
+    rest: list[Asked] = []
+    for child in node.children:
+        stem, rows = _cluster(child, groups)
+        if stem >= _LEAST_STEM and len(rows) >= _LEAST_ROWS:
+            yield stem, rows
+        else:
+            rest += rows
+    if node.ends is not None:
+        rest += groups[node.ends]
+    if rest:
+        yield 0, rest
+
+
+def _cluster(node: Node, groups: Sequence[Sequence[Asked]]) -> tuple[int, list[Asked]]:
+    below = [n.ends for n in (node, *walk(node)) if n.ends is not None]
+    shortest = min(len(groups[i][0][0].inputs) for i in below)
+    return min(node.end, shortest - 1), [one for i in below for one in groups[i]]
+
+
+@dataclass(slots=True)
+class _Stream:
+    """Rows below one stem, on their way."""
+
+    owner: TreeGenerator
+    stem: int
+    waiting: deque[_Running]
+    limit: int
+    """Slots."""
+    active: list[_Running] = field(default_factory=list)
+    """By slot."""
+    slots: Slots = field(default_factory=Slots)
+    path: Path = field(default_factory=Path)
+
+    @classmethod
+    def of(cls, owner: TreeGenerator, stem: int, asked: Sequence[Asked]) -> _Stream:
+        """What takes longest first, otherwise at random: so what is done early is like what is left."""
+        longest = max(len(row.inputs) - stem + wanted.max_new_tokens for row, wanted in asked)
+        rows = sorted(asked, key=lambda one: one[0].owner)
+        random.Random(len(rows)).shuffle(rows)
+        rows.sort(key=lambda one: -one[1].max_new_tokens)
+        limit = max(1, min(_MOST_SLOTS, owner.slot_tokens // longest))
+        return cls(owner, stem, deque(owner.start(*one) for one in rows), limit)
+
+    def run(self) -> Iterator[list[Done]]:
+        """Continue all rows; those that are done, step by step."""
+        import torch
+
+        n, done_so_far = len(self.waiting), 0
+        while self.waiting or self.active:
+            with torch.inference_mode():
+                done = self._within_memory()
+            done_so_far += len(done)
+            self.owner.phase = f"{done_so_far:,}/{n:,} answers, {len(self.active)} at once"
+            if done:
+                yield done
+
+    def _within_memory(self) -> list[Done]:
+        try:
+            return self._go_on()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        # Outside of the handler: the exception holds the tensors of what failed.
+        self._retreat()
+        return []
+
+    def _retreat(self) -> None:
+        """Begin again with half as many rows at once."""
+        if self.limit == 1:
+            raise Unshareable("memory is too short for the keys and values of a prefix")
+        self.limit = max(1, min(self.limit, len(self.active) or self.limit) // 2)
+        _log.warning("out of memory", extra={"fields": {"slots": self.limit}})
+        for row in reversed(self.active):
+            self.waiting.appendleft(self.owner.start(row.prompt, row.wanted))
+        self.active, self.slots, self.path = [], Slots(), Path()
+        release_memory()
+
+    def _go_on(self) -> list[Done]:
+        if self.stem and not self.path.layers:
+            self._compute_stem()
+        done = []
+        free = self.limit - len(self.active)
+        if self.waiting and free * _REFILL >= self.limit:
+            done = self._let_in(min(free, len(self.waiting)))
+        return done + (self._step() if self.active else [])
+
+    # -- prompts -------------------------------------------------------------------------------------------------------
+
+    def _compute_stem(self) -> None:
+        row = self.waiting[0].prompt.inputs
+        for pack in stem_packs(0, self.stem, self.owner.pack_tokens):
+            self._forward(pack, [row], [])
+
+    def _let_in(self, count: int) -> list[Done]:
+        import torch
+
+        new = [self.waiting.popleft() for _ in range(count)]
+        first = len(self.active)
+        # Prompts that are asked several times are computed once.
+        slot_of: dict[bytes, int] = {}
+        for slot, row in enumerate(new, first):
+            slot_of.setdefault(row.prompt.inputs.tobytes(), slot)
+        distinct = list(slot_of.values())
+        inputs = [new[slot - first].prompt.inputs for slot in distinct]
+        self.active += new
+        self.slots.fit(len(self.active), max(map(len, inputs)) - self.stem)
+        last: dict[int, Any] = {}
+        for pack in tail_packs(self.stem, [len(row) for row in inputs], self.owner.pack_tokens):
+            taps = [Tap(range(p.at, p.stop), distinct[p.node.row], p.start - self.stem) for p in pack.pieces]
+            hidden = self._forward(pack, inputs, taps)
+            last |= {distinct[p.node.row]: hidden[p.stop - 1] for p in pack.pieces if p.end == p.node.end}
+        sources = [slot_of[row.prompt.inputs.tobytes()] for row in new]
+        for slot, source in enumerate(sources, first):
+            if slot != source:
+                self.slots.copy(source, slot)
+        return self._advance(first, torch.stack([last[source] for source in sources]))
+
+    def _forward(self, pack: Pack, rows: Sequence[array[int]], taps: Sequence[Tap]) -> Any:
+        import torch
+
+        model = self.owner.model
+        depths = torch.tensor(pack.depths(), device=model.device)
+        frame = PackFrame(pack, self.path, depths, self.slots if taps else None, taps)
+        hidden = model.hidden(frame, pack.tokens(rows))
+        self.path.step()
+        model.forwarded += pack.size
+        return hidden
+
+    # -- answers -------------------------------------------------------------------------------------------------------
+
+    def _step(self) -> list[Done]:
+        import torch
+
+        model = self.owner.model
+        depths = [row.depth for row in self.active]
+        self.slots.fit(len(self.active), max(depths) + 1 - self.stem)
+        frame = StepFrame(self.slots, self.path, self.stem, torch.tensor(depths, device=model.device))
+        hidden = model.hidden(frame, [row.tokens[-1] for row in self.active])
+        model.decoded += len(self.active)
+        return self._advance(0, hidden)
+
+    def _advance(self, first: int, hidden: Any) -> list[Done]:
+        """Give the rows from slot ``first`` on their next token."""
+        logits = self.owner.model.logits(hidden).float()
+        rows = self.active[first:]
+        tokens = self.owner.choose(rows, logits)
+        done: dict[int, Done] = {}
+        for slot, (row, token) in enumerate(zip(rows, tokens, strict=True), first):
+            answer = self.owner.take(row, token)
+            if answer:
+                done[slot] = (row, answer)
+        for slot in sorted(done, reverse=True):
+            self._leave(slot)
+        return list(done.values())
+
+    def _leave(self, slot: int) -> None:
+        last = self.active.pop()
+        if slot < len(self.active):
+            self.active[slot] = last
+            self.slots.copy(len(self.active), slot)

@@ -1,0 +1,179 @@
+"""Log-probabilities of given tokens, each distinct prefix of the rows computed once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from lmrun.backends.hf.loading import is_out_of_memory, release_memory
+from lmrun.backends.hf.plan import Row, padded_length
+from lmrun.backends.hf.scoring import Score, Scorer
+from lmrun.backends.hf.tree.pack import Pack
+from lmrun.backends.hf.tree.packed import PackFrame, Path
+from lmrun.backends.hf.tree.plan import Read, Tally, Tree
+from lmrun.backends.hf.tree.shared import SharingModel, Unshareable
+
+_log = logging.getLogger(__name__)
+
+_LEAST_TOKENS = 32
+"""A pack that does not fit and has no more than this cannot be helped by splitting."""
+
+Found: TypeAlias = list[tuple[int, Score]]
+"""Scores, each with the number of its row."""
+
+
+@dataclass(slots=True)
+class TreeScorer:
+    """Scores rows with one model."""
+
+    model: SharingModel
+    plain: Scorer
+    max_length: int
+    pack_tokens: int
+    phase: str = ""
+    """What is being computed."""
+    distinct: int = 0
+    """Distinct tokens of all trees so far."""
+    most: int | None = None
+    """Tokens of a pack that fits into memory, once one did not."""
+    proven: int = 0
+    """Length of the longest row of which both ways agreed."""
+
+    def scores(self, rows: Sequence[Row], answered: frozenset[int]) -> Iterator[list[Score]]:
+        """Scores of all members that are not answered, pack by pack.
+
+        Raises:
+            Unshareable: this model gives other numbers that way, or memory is short; what was yielded is right.
+        """
+        if not rows:
+            return
+        tree = Tree.of(rows, self.pack_tokens)
+        self.distinct += tree.size
+        walk = _Walk(self, tree, Path(), Tally(tree), answered)
+        todo = tree.wanted(answered)
+        proof = _Proof.of(tree, answered) if tree.longest > self.proven else None
+        for pack in tree.plan:
+            if pack.number not in todo:
+                continue
+            self.phase = f"pack {pack.number + 1:,}/{len(tree.plan):,}, {pack.size:,} tokens"
+            found = walk.run(pack)
+            if proof:
+                found = proof.add(found)
+                if not found:
+                    continue
+                self._compare(tree, proof.rows(found))
+                proof = None
+            yield [score for _, score in found]
+
+    def _compare(self, tree: Tree, found: Found) -> None:
+        """Score rows once more, alone and without sharing. Raises :class:`Unshareable` if that gives other numbers."""
+        for i, score in found:
+            row = Row(tree.rows[i].inputs, (score.member,))
+            alone = self.plain.score([row], padded_length(len(row.inputs), self.max_length))[0]
+            if score.error or alone.error:
+                continue
+            allowed = self.model.tolerance(len(score.member.continuation))
+            if not abs(score.logprob - alone.logprob) <= allowed:
+                raise Unshareable(
+                    f"a log-likelihood is {score.logprob:.6g} with shared prefixes and {alone.logprob:.6g} without"
+                )
+        self.proven = tree.longest
+
+
+@dataclass(slots=True)
+class _Proof:
+    """Holds the first scores back until there is enough of them to be checked."""
+
+    awaited: int | None
+    """The longest row, unless it is answered."""
+    held: Found
+
+    @classmethod
+    def of(cls, tree: Tree, answered: frozenset[int]) -> _Proof:
+        longest = max(range(len(tree.rows)), key=lambda i: len(tree.rows[i].inputs))
+        return cls(longest if tree.rows[longest].without(answered).members else None, [])
+
+    def add(self, found: Found) -> Found:
+        """Everything that was held back, once it is enough."""
+        self.held += found
+        rows = {i for i, _ in self.held}
+        return self.held if rows and (self.awaited is None or self.awaited in rows) else []
+
+    def rows(self, found: Found) -> Found:
+        """Two of different rows, the longest among them."""
+        by_row = dict(reversed(found))
+        first = next(iter(by_row)) if self.awaited is None else self.awaited
+        others = [i for i in by_row if i != first]
+        return [(i, by_row[i]) for i in (first, *others[:1])]
+
+
+@dataclass(slots=True)
+class _Walk:
+    """One way through a tree."""
+
+    scorer: TreeScorer
+    tree: Tree
+    path: Path
+    tally: Tally
+    answered: frozenset[int]
+
+    def run(self, pack: Pack) -> Found:
+        """What is known after a pack, which is computed in as many parts as memory demands."""
+        found: Found = []
+        waiting = self._split([pack])
+        while waiting:
+            part = waiting.pop(0)
+            scores = self._unless_out_of_memory(part)
+            if scores is not None:
+                found += scores
+                continue
+            self.path.stay()
+            release_memory()
+            _log.warning("out of memory", extra={"fields": {"tokens": part.size}})
+            if part.size <= _LEAST_TOKENS:
+                raise Unshareable("memory is too short for the keys and values of a prefix")
+            self.scorer.most = part.size // 2
+            waiting = self._split([part, *waiting])
+        return found
+
+    def _split(self, packs: Sequence[Pack]) -> list[Pack]:
+        most = self.scorer.most
+        return [part for pack in packs for part in (pack.split(most) if most else [pack])]
+
+    def _unless_out_of_memory(self, pack: Pack) -> Found | None:
+        # A function of its own: the exception holds the tensors of the failed pack until this frame is left.
+        try:
+            return self._compute(pack)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
+
+    def _compute(self, pack: Pack) -> Found:
+        import torch
+
+        model = self.scorer.model
+        reads = list(self.tree.reads(pack, self.answered))
+        with torch.inference_mode():
+            depths = torch.tensor(pack.depths(), device=model.device)
+            hidden = model.hidden(
+                PackFrame(pack, self.path, depths), pack.tokens([row.inputs for row in self.tree.rows])
+            )
+            places = [place for read in reads for place in read.places]
+            values = model.logprobs(hidden, places, [token for read in reads for token in read.tokens])
+        self.path.step()
+        model.forwarded += pack.size
+        return self._tallied(reads, *values)
+
+    def _tallied(self, reads: Sequence[Read], logprobs: Sequence[float], greedy: Sequence[bool]) -> Found:
+        found: Found = []
+        start = 0
+        for read in reads:
+            end = start + len(read.tokens)
+            score = self.tally.add(read, logprobs[start:end], greedy[start:end])
+            if score:
+                found.append((read.row, score))
+            start = end
+        return found
