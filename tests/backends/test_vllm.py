@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from lmrun.backends.base import ModelSpec
+from lmrun.backends.base import ModelSpec, Needs
 from lmrun.backends.generation import normalise
 from lmrun.backends.hf import HfBackend
 from lmrun.backends.tokenize import Encoder, Unanswerable
@@ -206,6 +208,25 @@ def test_what_the_engine_refuses_is_an_error_of_its_request_alone(load: Callable
     assert found[0].error is not None
     assert found[0].error.message == "no room"
     assert found[1].error is None
+
+
+@pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed here: its engine would start")
+def test_an_engine_that_cannot_start_says_why(folders: Callable[..., Path], tmp_path: Path) -> None:
+    backend = VllmBackend(ModelSpec("m", "vllm", str(folders()), state=tmp_path))
+    backend.load()
+    with pytest.raises(BackendError, match="does not start: ModuleNotFoundError: No module named 'vllm'"):
+        list(backend.stream(iter([(0, REQUESTS[0])])))
+    backend.close()
+    assert "Traceback" in (tmp_path / "vllm.log").read_text(encoding="utf-8")
+    assert not psutil.Process().children()
+
+
+def test_chats_need_a_template(folders: Callable[..., Path]) -> None:
+    backend = VllmBackend(ModelSpec("m", "vllm", str(folders())))
+    backend.load()
+    backend.check(Needs(frozenset(("generate_until",))))
+    with pytest.raises(BackendError, match="chat template"):
+        backend.check(Needs(frozenset(("generate_until",)), messages=True))
 
 
 # -- sampling ----------------------------------------------------------------------------------------------------------

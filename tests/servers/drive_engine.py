@@ -10,7 +10,7 @@ import os
 import random
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import psutil
@@ -50,6 +50,22 @@ def ask(backend: VllmBackend, asked: Sequence[tuple[int, Request]], deaths: int 
     return answers
 
 
+def interrupted(backend: VllmBackend, asked: Sequence[tuple[int, Request]]) -> dict[int, Response]:
+    """Answers that come although there is an interrupt behind the first of them."""
+    stream = backend.stream(iter(asked))
+    assert isinstance(stream, Generator)
+    answers: dict[int, Response] = {}
+    while not answers:
+        answers.update(next(stream))
+    try:
+        answers.update(stream.throw(KeyboardInterrupt()))
+        for chunk in stream:
+            answers.update(chunk)
+    except KeyboardInterrupt:
+        return answers
+    raise AssertionError("the interrupt is lost")
+
+
 def plain(answers: dict[int, Response]) -> list[dict[str, Any]]:
     """Answers in the order of the requests."""
     names = ("text", "logprob", "is_greedy", "finish_reason")
@@ -71,6 +87,7 @@ def main() -> None:
         shuffled = list(listed)
         random.Random(seed).shuffle(shuffled)
         told["orders"].append(plain(ask(backend, shuffled)))
+    told["interrupted"] = plain(interrupted(backend, listed))
     told["before"] = dict(backend.usage().facts)
     told["killed"] = plain(ask(backend, listed, deaths=1))
     told["after"] = dict(backend.usage().facts)

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
-from lmrun.backends.hf.reasoning import TextStream
-from lmrun.backends.reasoning import Splitter
+from lmrun.backends.hf.reasoning import ReasoningWatch
 from lmrun.backends.vllm.limits import Limits, scoring_limits
 from lmrun.backends.vllm.messages import Failed, Ready, Start
 from lmrun.backends.vllm.questions import Continued, Continuing, Question, Refused, Reply, Scored, Scoring
@@ -187,14 +186,15 @@ class _Watch:
     def __init__(self, question: Continuing, tokenizer: Any) -> None:
         assert question.delimiters is not None
         self.tokens: list[int] = []
-        self._stream = TextStream(tokenizer.decode)
-        self._splitter = Splitter(question.delimiters, question.answer_stops, opened=question.opened)
+        self._watch = ReasoningWatch(
+            tokenizer.decode, question.delimiters, question.answer_stops, opened=question.opened
+        )
 
     def feed(self, tokens: Sequence[int]) -> bool:
         """Take further tokens; whether a stop has ended the answer."""
         for token in tokens:
             self.tokens.append(token)
-            if self._splitter.feed(self._stream.push(token)):
+            if self._watch.feed(token):
                 return True
         return False
 
