@@ -32,8 +32,9 @@ TOKENIZER_FILES = (
     "*.tiktoken",
 )
 CONFIG_FILES = ("config.json", "generation_config.json")
+ADAPTER_CONFIG = "adapter_config.json"
 CODE_FILES = ("*.py",)
-SMALL_FILES = (*CONFIG_FILES, *TOKENIZER_FILES, "*.jinja", "additional_chat_templates/*", *CODE_FILES)
+SMALL_FILES = (*CONFIG_FILES, ADAPTER_CONFIG, *TOKENIZER_FILES, "*.jinja", "additional_chat_templates/*", *CODE_FILES)
 """Everything but the weights, as glob patterns: what is fetched of a hub model to say who it is."""
 
 

@@ -152,13 +152,15 @@ class VllmBackend:
 
     def usage(self) -> Usage:
         """What is under way, and the facts of the engines."""
-        pump = self._pump
-        if pump is None:
+        pump, desk = self._pump, self._desk
+        if pump is None or desk is None:
             return Usage()
         ready = [engine.ready for engine in pump.engines if engine.ready]
         facts: dict[str, Any] = {"vllm": version(), "max_length": self._max_length}
         if ready:
             facts |= ready[0].facts
+            counts = {"forwarded_tokens": desk.forwarded, "cached_tokens": desk.cached, "decoded_tokens": desk.decoded}
+            facts |= counts
         facts |= {k: n for k, n in (("drained", pump.drained), ("abandoned", pump.abandoned)) if n}
         starting = bool(pump.engines) and not ready
         return Usage(

@@ -96,6 +96,12 @@ class Desk:
         self._numbers = itertools.count()
         self._tallies: dict[int, _Tally] = {}
         self._asked: dict[int, Sheet | _Prompt] = {}
+        self.forwarded = 0
+        """Prompt tokens that the engine has computed."""
+        self.cached = 0
+        """Prompt tokens that it had computed before."""
+        self.decoded = 0
+        """Tokens that it has generated."""
 
     # -- asking --------------------------------------------------------------------------------------------------------
 
@@ -162,6 +168,10 @@ class Desk:
     def answer(self, number: int, reply: Reply) -> Answers:
         """The responses that a reply completes."""
         asked = self._asked.pop(number)
+        if not isinstance(reply, Refused):
+            self.cached += reply.cached
+            self.forwarded += len(asked.question.tokens) - reply.cached
+            self.decoded += len(reply.tokens) if isinstance(reply, Continued) else 1
         if isinstance(asked, _Prompt):
             return [(asked.owner, self._continued(asked, reply))]
         return list(self._scored(asked, reply))

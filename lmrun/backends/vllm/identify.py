@@ -45,10 +45,11 @@ def version() -> str:
 
 def adapter_config(adapter: Source) -> dict[str, Any]:
     """``adapter_config.json``. Raises :class:`~lmrun.errors.BackendError`: there is none."""
-    config = files.read_json(adapter.folder / "adapter_config.json")
+    config = files.read_json(adapter.folder / files.ADAPTER_CONFIG)
     if not config:
         raise BackendError(
-            f"there is no adapter_config.json in {adapter.name}", hint=f"looked in {adapter.folder} for a LoRA adapter"
+            f"there is no {files.ADAPTER_CONFIG} in {adapter.name}",
+            hint=f"looked in {adapter.folder} for a LoRA adapter",
         )
     if config.get("peft_type", "LORA") != "LORA":
         raise BackendError(

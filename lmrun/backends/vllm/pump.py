@@ -136,9 +136,9 @@ class Pump:
         Raises:
             BackendError: the engines never came up, or have died before.
         """
-        _log.warning("engine died", extra={"fields": {"why": str(death)}})
         if self._deaths or not (death.started or death.out_of_memory):
             raise _final(death) from death
+        _log.warning(f"vLLM's engine died, and is started again with smaller limits: {death}", extra={"notice": True})
         self._deaths += 1
         unanswered = [item for engine in self._engines for item in engine.asked.items()]
         self._waiting.extendleft(reversed(unanswered))
