@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,8 @@ class Took:
 
     seconds: float
     cpu: float
+    forwarded: int | None = None
+    """Prompt tokens that went through the model, where the program says."""
 
 
 def make_model(folder: Path) -> Path:
@@ -150,7 +152,12 @@ def lmrun(backend: str, model: Path, task: str, folder: Path, limit: int) -> Too
     ]
     (folder / "bench.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
     places = ["--runs-dir", str(folder / "runs"), "--fresh", "--no-cache", "--json"]
-    return took([sys.executable, "-m", "lmrun", "batch", "bench.toml", *places], folder)
+    before = set((folder / "runs").glob("*"))
+    done = took([sys.executable, "-m", "lmrun", "batch", "bench.toml", *places], folder)
+    (run,) = {path.parent for path in (folder / "runs").glob("*/run.db")} - before
+    lines = map(json.loads, (run / "log.jsonl").read_text(encoding="utf-8").splitlines())
+    facts = next(line["facts"] for line in lines if line["event"] == "model ended")
+    return replace(done, forwarded=facts.get("forwarded_tokens"))
 
 
 def lm_eval(python: str, model: Path, task: str, folder: Path, limit: int) -> Took:
@@ -184,9 +191,10 @@ def main() -> None:
                 for program, run in programs.items():
                     first, whole = run(work, 1), run(work, given.docs)
                     more = f"{whole.seconds - first.seconds:7.1f} s  {whole.cpu - first.cpu:7.1f} s of processor time"
+                    tokens = f"  {whole.forwarded:,} tokens forwarded" if whole.forwarded is not None else ""
                     start = f"{first.seconds:6.1f} s  {first.cpu:6.1f} s"
                     print(
-                        f"{work:8} {turn + 1}  {program:13}  start {start}  {given.docs - 1} docs more {more}",
+                        f"{work:8} {turn + 1}  {program:13}  start {start}  {given.docs - 1} docs more {more}{tokens}",
                         flush=True,
                     )
 
