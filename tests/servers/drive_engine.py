@@ -76,7 +76,8 @@ def plain(answers: dict[int, Response]) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Ask, kill, and tell."""
-    engine = {"kv_cache_memory_bytes": 1 << 28}
+    # It takes few at once, so that some are never with it when it is killed.
+    engine = {"kv_cache_memory_bytes": 1 << 28, "max_num_seqs": 4}
     options = {"dtype": "float32", "max_length": 256, "enforce_eager": True, "engine": engine}
     backend = VllmBackend(ModelSpec("m", "vllm", sys.argv[1], options))
     backend.load()
@@ -87,7 +88,8 @@ def main() -> None:
         shuffled = list(listed)
         random.Random(seed).shuffle(shuffled)
         told["orders"].append(plain(ask(backend, shuffled)))
-    told["interrupted"] = plain(interrupted(backend, listed))
+    waited = interrupted(backend, listed)
+    told["interrupted"] = dict(zip(sorted(waited), plain(waited), strict=True))
     told["before"] = dict(backend.usage().facts)
     told["killed"] = plain(ask(backend, listed, deaths=1))
     told["after"] = dict(backend.usage().facts)

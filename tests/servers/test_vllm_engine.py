@@ -66,13 +66,16 @@ def test_answers_do_not_depend_on_the_order_of_requests(driven: dict[str, Any]) 
 
 
 def test_an_interrupt_waits_for_what_is_under_way(driven: dict[str, Any]) -> None:
-    assert_equal(driven["interrupted"], driven["orders"][0])
+    expected = driven["orders"][0]
     assert driven["before"]["drained"] > 0
+    assert 0 < len(driven["interrupted"]) < len(expected)
+    for place, answer in driven["interrupted"].items():
+        assert_equal([answer], [expected[int(place)]])
 
 
 def test_a_killed_engine_is_started_once_more_with_smaller_limits(driven: dict[str, Any]) -> None:
     assert_equal(driven["killed"], driven["orders"][0])
-    for name in ("max_num_seqs", "max_num_batched_tokens", "gpu_memory_utilization"):
+    for name in ("max_num_batched_tokens", "gpu_memory_utilization"):
         assert driven["after"][name] < driven["before"][name]
 
 
