@@ -68,12 +68,12 @@ class Work:
     def bodies(self) -> list[dict[str, Any]]:
         """The bodies that these requests have on the wire."""
         if self.kind == "chat":
-            common = {"model": "tiny", "max_tokens": MAX_TOKENS, "temperature": 0, "stop": ["\n\n"]}
+            common = {"model": "tiny", "max_tokens": MAX_TOKENS, "temperature": 0.0, "stop": ["\n\n"]}
             return [{**common, "messages": [{"role": "user", "content": doc(i)["question"]}]} for i in range(self.docs)]
         tokens = Tokens()
         rows = [doc(i) for i in range(self.docs)]
         texts = [f"{row['question']} {choice}" for row in rows for choice in row["choices"]]
-        common = {"model": "tiny", "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1}
+        common = {"model": "tiny", "max_tokens": 1, "temperature": 0.0, "echo": True, "logprobs": 1}
         return [{**common, "prompt": tokens.encode(text)} for text in texts]
 
 

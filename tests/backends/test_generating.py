@@ -94,7 +94,7 @@ def test_an_answer_ends_at_a_stop(load: Load) -> None:
 
 
 def test_a_finished_row_does_not_wait_for_the_others(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    backend = load("llama")
+    backend = load("llama", exact=True)
     loaded = backend._loaded
     assert loaded is not None
     steps = []

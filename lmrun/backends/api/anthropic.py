@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from lmrun.backends.api.call import Asked, Call, Malformed, Post, Ready
@@ -196,7 +196,7 @@ class _Reader:
         thinking = "\n".join(_texts(content, "thinking"))
         finish = _FINISHED.get(reason, "stop")
         response = answer(text, finish, self.stops, reasoning_delimiters(self.options, text), apart=thinking)
-        return [replace(with_spent(response, _spent(reply)), notes=_notes(reply))]
+        return [with_spent(response, _spent(reply), notes=_notes(reply))]
 
 
 def _notes(reply: Mapping[str, Any]) -> dict[str, Any]:

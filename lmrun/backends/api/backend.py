@@ -7,10 +7,8 @@ import os
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from lmrun.backends.api.batch.providers import connected
-from lmrun.backends.api.batch.pump import BatchPump
 from lmrun.backends.api.call import Asked, Call, Wire
 from lmrun.backends.api.curl import command, variable
 from lmrun.backends.api.dialect import Dialect
@@ -29,6 +27,9 @@ from lmrun.backends.fingerprint import identity
 from lmrun.backends.tokenize import Unanswerable
 from lmrun.errors import BackendError, ModelError
 from lmrun.requests import Request
+
+if TYPE_CHECKING:
+    from lmrun.backends.api.batch.pump import BatchPump
 
 T = TypeVar("T")
 _ANSWERING = (
@@ -187,6 +188,9 @@ class ApiBackend:
         return Pump(self._wire, self._options, sender, self._thread)
 
     def _batch_pump(self) -> BatchPump:
+        from lmrun.backends.api.batch.providers import connected
+        from lmrun.backends.api.batch.pump import BatchPump
+
         if self._spec.state is None:
             raise BackendError(
                 f'model "{self._spec.name}": mode = "batch" works within a run only, which remembers its batches',
@@ -199,9 +203,8 @@ class ApiBackend:
 
     def usage(self) -> Usage:
         """What is on its way, how fast, and what holds it back."""
-        if isinstance(self._pump, BatchPump):
-            return self._pump.usage()
-        return usage(self._sender, self._pump)
+        pump = self._pump
+        return usage(self._sender, pump) if pump is None or isinstance(pump, Pump) else pump.usage()
 
     # -- steering ------------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from lmrun.backends.api.call import Asked, Call, Malformed, Ready
@@ -60,8 +60,8 @@ class ChatWire(OpenAiWire):
             )
         wanted = normalise(request.generation)
         fields = {**self._chat(request.context), **self.sampling(wanted, request.seed)}
-        read = Answered(self, request, wanted)
         tokens = estimate(request.context)
+        read = Answered(self, request, wanted, tokens)
         return [Call(_PATH, self.body(**fields), (one.position,), read, tokens, wanted.max_new_tokens)]
 
     def _chosen(self, asked: Sequence[Asked]) -> Call:
@@ -98,16 +98,18 @@ class Answered:
     wire: ChatWire
     request: Request
     wanted: Generation
+    prompt_tokens: int
+    """Estimated."""
 
     def __call__(self, reply: Mapping[str, Any]) -> list[Response]:
         """The answer."""
         (choice,) = choices(reply, 1)
         message = choice.get("message")
-        if not isinstance(message, Mapping):
+        if not isinstance(message, dict):
             raise Malformed("the choice has no message")
         apart = str(message.get("reasoning_content") or message.get("reasoning") or "").strip()
         response = self._answer(choice, message, apart)
-        return [with_spent(replace(response, prompt_tokens=estimate(self.request.context)), spent(reply))]
+        return [with_spent(response, spent(reply), self.prompt_tokens)]
 
     def _answer(self, choice: Mapping[str, Any], message: Mapping[str, Any], apart: str) -> Response:
         if refusal := message.get("refusal"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from lmrun.backends.api.alignment import CannotAlign, first_after, places
@@ -59,8 +59,7 @@ class Answered:
         found = self.delimiters(text)
         opened = found is not None and found.opened_by(self.request.context, self.prompt.text)
         response = answer(text, finish_reason(choice), self.wanted.until, found, opened=opened)
-        response = replace(response, dropped_tokens=self.sent.dropped, notes=self.prompt.notes)
-        return [with_spent(replace(response, prompt_tokens=self.sent.tokens), spent(reply))]
+        return [with_spent(response, spent(reply), self.sent.tokens, self.sent.dropped, self.prompt.notes)]
 
 
 class Span(NamedTuple):
@@ -75,11 +74,11 @@ class Span(NamedTuple):
     def positions(self, choice: Mapping[str, Any]) -> tuple[list[Position], bool]:
         """The positions that are scored. Raises :class:`~lmrun.backends.api.call.Malformed`."""
         if self.method == "prompt_logprobs":
-            return prompt_logprobs(choice, self.tokens)[self.first :], False
+            return prompt_logprobs(choice, self.tokens, self.first), False
         prompt = check_tokens(echoed(choice), self.tokens)
         if self.text is not None:
             try:
-                list(places([position.token for position in prompt], self.text))
+                list(places([token for token, _, _ in prompt], self.text))
             except CannotAlign as error:
                 raise Malformed(f"the server cuts the text into other tokens: {error}") from error
         return prompt[self.first :], False
@@ -99,7 +98,7 @@ class TextSpan(NamedTuple):
             CannotAlign: where the continuation begins cannot be told.
         """
         prompt = echoed(choice)
-        tokens = [position.token for position in prompt]
+        tokens = [token for token, _, _ in prompt]
         try:
             start = first_after(tokens[:-1], self.text, self.join)
             prompt.pop()
@@ -133,8 +132,7 @@ class Summed:
             return [Response(error=ResponseError("join_not_found", message))]
         response = scored(self.request, total(positions), self.doc)
         notes = {**self.notes, "join": "spans"} if spans else self.notes
-        response = replace(response, dropped_tokens=self.sent.dropped, notes=notes, prompt_tokens=self.sent.tokens)
-        return [with_spent(response, spent(reply))]
+        return [with_spent(response, spent(reply), self.sent.tokens, self.sent.dropped, notes)]
 
 
 class Choice(NamedTuple):
@@ -161,5 +159,5 @@ class Chosen:
         for (request, wanted), cost in zip(self.members, divide_cost(spent(reply), len(self.members)), strict=True):
             found = among(alternatives, wanted.text, wanted.token)
             response = found if isinstance(found, Response) else scored(request, found, self.doc)
-            responses.append(with_spent(replace(response, dropped_tokens=self.sent.dropped, notes=wanted.notes), cost))
+            responses.append(with_spent(response, cost, dropped=self.sent.dropped, notes=wanted.notes))
         return responses

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from lmrun.backends.api.call import Malformed
 
@@ -27,32 +27,26 @@ class Scored(NamedTuple):
     tokens: int
 
 
-class Position(NamedTuple):
-    """A token of the prompt."""
-
-    token: str
-    """As the server spells it."""
-    logprob: Any
-    """As the reply has it; null for the first."""
-    top: Any
-    """The likeliest tokens of this position, as the reply has them."""
+Position: TypeAlias = tuple[str, Any, Any]
+"""A token of the prompt as the server spells it, and as the reply has them its log-probability (null for the first) and
+the likeliest tokens in its place. A plain tuple: a reply has hundreds."""
 
 
 def echoed(choice: Mapping[str, Any]) -> list[Position]:
     """The tokens of a reply with ``echo`` and ``logprobs``: those of the prompt, then those generated."""
     logs = choice.get("logprobs")
-    if not isinstance(logs, Mapping):
+    if not isinstance(logs, dict):
         raise Malformed("the reply has no logprobs")
     tokens, values, tops = (logs.get(name) for name in ("tokens", "token_logprobs", "top_logprobs"))
     if not isinstance(tokens, list) or not isinstance(values, list) or not isinstance(tops, list):
         raise Malformed("the reply's logprobs lack tokens, token_logprobs or top_logprobs")
     if not len(tokens) == len(values) == len(tops):
         raise Malformed("tokens, token_logprobs and top_logprobs have different lengths")
-    return list(map(Position, map(str, tokens), values, tops))
+    return list(zip(map(str, tokens), values, tops, strict=True))
 
 
-def prompt_logprobs(choice: Mapping[str, Any], tokens: Sequence[int]) -> list[Position]:
-    """The tokens of a reply to ``prompt_logprobs``, which names them by their ids."""
+def prompt_logprobs(choice: Mapping[str, Any], tokens: Sequence[int], first: int = 0) -> list[Position]:
+    """The tokens from ``first`` on in a reply to ``prompt_logprobs``, which names them by their ids."""
     logs = choice.get("prompt_logprobs")
     if not isinstance(logs, list) or len(logs) != len(tokens):
         found = len(logs) if isinstance(logs, list) else "no"
@@ -61,7 +55,8 @@ def prompt_logprobs(choice: Mapping[str, Any], tokens: Sequence[int]) -> list[Po
         own = [at[str(token)]["logprob"] for token, at in zip(tokens[1:], logs[1:], strict=True)]
     except (KeyError, TypeError) as error:
         raise Malformed(f"prompt_logprobs lack a token that was sent: {error}") from error
-    return list(map(Position, [f"{_BY_ID}{token}" for token in tokens], [None, *own], logs))
+    names = [f"{_BY_ID}{token}" for token in tokens[first:]]
+    return list(zip(names, [None, *own][first:], logs[first:], strict=True))
 
 
 def check_tokens(positions: Sequence[Position], tokens: Sequence[int]) -> list[Position]:
@@ -73,16 +68,16 @@ def check_tokens(positions: Sequence[Position], tokens: Sequence[int]) -> list[P
     if not len(tokens) <= len(positions) <= len(tokens) + 1:
         raise Malformed(f"log-probabilities of {len(positions)} tokens for a prompt of {len(tokens)}")
     prompt = list(positions[: len(tokens)])
-    for position, token in zip(prompt, tokens, strict=True):
-        if position.token.startswith(_BY_ID) and position.token != f"{_BY_ID}{token}":
-            raise Malformed(f"a log-probability of {position.token} where the token {token} was sent")
+    for (name, _, _), token in zip(prompt, tokens, strict=True):
+        if name.startswith(_BY_ID) and name != f"{_BY_ID}{token}":
+            raise Malformed(f"a log-probability of {name} where the token {token} was sent")
     return prompt
 
 
 def total(positions: Sequence[Position]) -> Scored:
     """The sum over positions, and whether each of them has the highest log-probability of all tokens."""
-    values = [_logprob(position.logprob) for position in positions]
-    greedy = all(v >= _best(p.top) for v, p in zip(values, positions, strict=True))
+    values = [_logprob(value) for _, value, _ in positions]
+    greedy = all(value >= _best(top) for value, (_, _, top) in zip(values, positions, strict=True))
     return Scored(math.fsum(values), greedy, len(values))
 
 
@@ -95,9 +90,9 @@ def _logprob(value: Any) -> float:
 
 
 def _best(top: Any) -> float:
-    if not isinstance(top, Mapping) or not top:
+    if not isinstance(top, dict) or not top:
         raise Malformed("a scored token without the likeliest one in its place")
-    return max(_logprob(entry.get("logprob") if isinstance(entry, Mapping) else entry) for entry in top.values())
+    return max(_logprob(entry.get("logprob") if isinstance(entry, dict) else entry) for entry in top.values())
 
 
 # -- what may come next ------------------------------------------------------------------------------------------------
@@ -126,7 +121,7 @@ def next_tokens(choice: Mapping[str, Any]) -> Alternatives:
     There are none where the model has ended the text at once and the server does not show the token that says so.
     """
     logs = choice.get("logprobs")
-    if not isinstance(logs, Mapping):
+    if not isinstance(logs, dict):
         raise Malformed("the reply has no logprobs")
     by_text: dict[str, float] = {}
     by_id: dict[int, float] = {}

@@ -142,11 +142,21 @@ def reasoning_delimiters(options: ApiOptions, text: str) -> Delimiters | None:
     return delimiters_in(text) if isinstance(options.reasoning, str) else stated_delimiters(options.reasoning)
 
 
-def with_spent(response: Response, cost: Spent) -> Response:
-    """A response with what the server says it cost; where it does not, what was counted or estimated stays."""
-    if any(cost):
-        return replace(response, **cost._asdict())
-    return replace(response, completion_tokens=response.completion_tokens or _written(response))
+def with_spent(
+    response: Response, cost: Spent, prompt_tokens: int = 0, dropped: int = 0, notes: Mapping[str, Any] | None = None
+) -> Response:
+    """A response with what the server says it cost; where it does not, with what was counted or estimated.
+
+    Args:
+        response: with the answer.
+        cost: as the server says.
+        prompt_tokens: counted, or estimated.
+        dropped: tokens of the prompt that did not fit.
+        notes: in place of those of the response, where there are any.
+    """
+    if not any(cost):
+        cost = Spent(prompt_tokens, completion_tokens=response.completion_tokens or _written(response))
+    return replace(response, **cost._asdict(), dropped_tokens=dropped, notes=notes or response.notes)
 
 
 def _written(response: Response) -> int:

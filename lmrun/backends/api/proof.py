@@ -154,7 +154,7 @@ def counted(reply: Mapping[str, Any]) -> int:
 
 def _count(found: Sequence[Position], text: str) -> int:
     """The tokens of the prompt, where the server does not count them."""
-    if len("".join(position.token for position in found)) < len(text):
+    if len("".join(token for token, _, _ in found)) < len(text):
         raise Malformed("the log-probabilities are of a part of the prompt")
     return len(found) - 1
 
@@ -165,4 +165,4 @@ def read_prompt_logprobs(reply: Mapping[str, Any], tokens: Sequence[int]) -> Pro
 
 
 def _prompt(positions: Sequence[Position]) -> Prompt:
-    return Prompt([p.token for p in positions], [p.logprob for p in positions])
+    return Prompt([token for token, _, _ in positions], [logprob for _, logprob, _ in positions])

@@ -39,7 +39,7 @@ def choices(reply: Mapping[str, Any], count: int) -> list[Mapping[str, Any]]:
     """
     _raise_error(reply)
     found = reply.get("choices")
-    if not isinstance(found, list) or not all(isinstance(choice, Mapping) for choice in found):
+    if not isinstance(found, list) or not all(isinstance(choice, dict) for choice in found):
         raise Malformed("the reply has no list of choices")
     if len(found) != count:
         raise Malformed(f"the reply has {len(found)} choices for {count} prompts")
@@ -71,7 +71,7 @@ def spent(reply: Mapping[str, Any]) -> Spent:
 def table(holder: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """A part of a usage report; empty where it is no table: an answer is not lost for what is wrong beside it."""
     value = holder.get(name)
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def counted(usage: Mapping[str, Any], name: str) -> int:

@@ -202,7 +202,7 @@ def read_reply(read: Callable[[Mapping[str, Any]], T], reply: Mapping[str, Any])
 
 def _tokens(usage: Any) -> int:
     """All tokens of a call, by the usage that OpenAI's and Anthropic's protocols report."""
-    if not isinstance(usage, Mapping):
+    if not isinstance(usage, dict):
         return 0
     names = ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens")
     return sum(usage[name] for name in names if isinstance(usage.get(name), int))

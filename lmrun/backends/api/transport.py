@@ -14,16 +14,16 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import orjson
+from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from lmrun import __version__
 from lmrun.backends.api import failures
+from lmrun.backends.api.exchange import Exchange, Got
 from lmrun.backends.api.failures import Failed
 from lmrun.backends.api.headers import retry_after, spent
 from lmrun.backends.api.options import Timeout
 
-LARGEST = 256 * 2**20
-"""Bytes of a reply, unpacked; more is no answer."""
 _JSON = {"Content-Type": "application/json"}
 _STEP = 10
 """Seconds to which time-outs are rounded up, so that few different ones are made."""
@@ -59,8 +59,12 @@ class Address:
 
     def session(self, headers: Mapping[str, str], **options: Any) -> aiohttp.ClientSession:
         """A session with the server; ``options`` are those of aiohttp. To be opened inside the loop that uses it."""
-        every = {"User-Agent": f"lmrun/{__version__}", **headers, **self.headers}
+        every = self.headers_with(headers)
         return aiohttp.ClientSession(headers=every, cookie_jar=aiohttp.DummyCookieJar(), **options)
+
+    def headers_with(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        """All headers of a request; those of the manifest win."""
+        return {"User-Agent": f"lmrun/{__version__}", **headers, **self.headers}
 
     def lost(self, error: Exception, seconds: float | None = None) -> Failed:
         """The failure behind an exception of the session."""
@@ -68,13 +72,13 @@ class Address:
         failed.message = self.without_secrets(failed.message)
         return failed
 
-    def refused(self, response: aiohttp.ClientResponse, raw: bytes) -> Failed:
-        """The failure behind a reply with an error's status."""
-        pause = retry_after(response.headers)
-        if pause is None and response.status == 429:
-            pause = spent(response.headers)
-        location = self.without_secrets(response.headers.get("Location", ""))
-        return failures.of_status(response.status, self.without_secret_bytes(raw), pause, location)
+    def refused(self, status: int, headers: Mapping[str, str], raw: bytes) -> Failed:
+        """The failure behind a reply with an error's status; ``headers`` looks names up in any case."""
+        pause = retry_after(headers)
+        if pause is None and status == 429:
+            pause = spent(headers)
+        location = self.without_secrets(headers.get("Location", ""))
+        return failures.of_status(status, self.without_secret_bytes(raw), pause, location)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,81 +117,60 @@ def encode(body: Mapping[str, Any]) -> bytes:
 
 
 class Transport:
-    """A session with one server. Made and closed inside the loop that uses it."""
+    """The connections to one server. Made and closed inside the loop that uses it."""
 
     def __init__(self, address: Address, timeout: Timeout) -> None:
         self._address = address
         self._timeout = timeout
-        self._urls: dict[str, URL] = {}
+        self._exchanges: dict[tuple[str, str], Exchange] = {}
         self._proxy = proxy_for(address.base_url)
         self._timeouts = lru_cache(maxsize=256)(self._client_timeout)
         # No limit here: the window decides how many requests are in flight.
-        connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300)
-        self._session = address.session(_JSON, connector=connector, skip_auto_headers=("Accept",))
+        self._connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300)
 
     async def close(self) -> None:
         """End all connections."""
-        await self._session.close()
-
-    def url(self, path: str) -> URL:
-        """The address of a path below ``base_url``."""
-        found = self._urls.get(path)
-        if found is None:
-            found = self._urls[path] = self._address.url(path)
-        return found
+        await self._connector.close()
 
     async def post(self, path: str, body: bytes, prompt_tokens: int, new_tokens: int) -> Reply:
         """Send a body and read the reply. Raises :class:`Failed`."""
         timeout = self._timeouts(self._timeout.total or seconds_allowed(prompt_tokens, new_tokens))
-        response, raw = await self._exchange("POST", path, body, timeout)
-        pause = spent(response.headers) if _announces(response) else 0.0
+        got = await self._ask("POST", path, body, timeout)
+        pause = spent(got.headers) if _announces(got.headers) else 0.0
         # A longer one is nonsense, or the server will refuse what is sent next.
-        return Reply(_answer(raw), pause if pause <= failures.LONGEST_PAUSE else 0.0)
+        return Reply(_answer(got.raw), pause if pause <= failures.LONGEST_PAUSE else 0.0)
 
     async def get(self, path: str) -> Any:
         """A page of the server as JSON or text, for hints. Raises :class:`Failed`."""
-        timeout = aiohttp.ClientTimeout(total=self._timeout.connect)
-        _, raw = await self._exchange("GET", path, None, timeout)
-        return failures.parse(raw)
+        got = await self._ask("GET", path, None, aiohttp.ClientTimeout(total=self._timeout.connect))
+        return failures.parse(got.raw)
 
-    async def _exchange(
-        self, method: str, path: str, body: bytes | None, timeout: aiohttp.ClientTimeout
-    ) -> tuple[aiohttp.ClientResponse, bytes]:
+    async def _ask(self, method: str, path: str, body: bytes | None, timeout: aiohttp.ClientTimeout) -> Got:
         try:
-            async with self._session.request(
-                method,
-                self.url(path),
-                data=body,
-                timeout=timeout,
-                allow_redirects=False,
-                proxy=self._proxy,
-            ) as response:
-                raw = self._address.without_secret_bytes(await _read(response))
-        except (aiohttp.ClientError, OSError, asyncio.TimeoutError, ValueError) as error:
+            got = await self._exchange(method, path)(body, timeout)
+        except (aiohttp.ClientError, HttpProcessingError, OSError, asyncio.TimeoutError, ValueError) as error:
             raise self._address.lost(error, timeout.total) from None
-        if response.status >= 300:
-            raise self._address.refused(response, raw)
-        return response, raw
+        if self._address.secrets:
+            got = got._replace(raw=self._address.without_secret_bytes(got.raw))
+        if got.status >= 300:
+            raise self._address.refused(got.status, got.headers, got.raw)
+        return got
+
+    def _exchange(self, method: str, path: str) -> Exchange:
+        found = self._exchanges.get((method, path))
+        if found is None:
+            url, headers = self._address.url(path), self._address.headers_with(_JSON)
+            found = Exchange(self._connector, method, url, headers, self._proxy)
+            self._exchanges[method, path] = found
+        return found
 
     def _client_timeout(self, total: float) -> aiohttp.ClientTimeout:
         return aiohttp.ClientTimeout(total=total, connect=self._timeout.connect, sock_read=self._timeout.idle)
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    if response.content_length is not None and response.content_length > LARGEST:
-        raise aiohttp.ClientPayloadError(f"the reply has {response.content_length:,} bytes")
-    pieces, size = [], 0
-    while piece := await response.content.readany():
-        size += len(piece)
-        if size > LARGEST:
-            raise aiohttp.ClientPayloadError(f"the reply has more than {LARGEST:,} bytes")
-        pieces.append(piece)
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-
-def _announces(response: aiohttp.ClientResponse) -> bool:
+def _announces(headers: Mapping[str, str]) -> bool:
     """Whether there may be something about limits; most servers say nothing, and then nothing is looked up."""
-    return any("ratelimit" in name.lower() for name in response.headers)
+    return any("ratelimit" in name.lower() for name in headers)
 
 
 def _answer(raw: bytes) -> Mapping[str, Any]:

@@ -63,7 +63,7 @@ class Shared:
         return cls(
             model,
             scorer,
-            TreeGenerator(model, generator, plain, loaded.max_length, pack_tokens, slot_tokens, generator.end_tokens()),
+            TreeGenerator(model, generator, plain, loaded.max_length, pack_tokens, slot_tokens),
         )
 
 
@@ -130,7 +130,8 @@ class Loaded:
             "attn_implementation": self.model.config._attn_implementation,
             "threads": torch.get_num_threads(),
             "prefix_sharing": f"off: {self.unshared}" if self.unshared else "on",
-            "forwarded_tokens": self.alone.tokens + (shared.model.forwarded if shared else 0),
+            "forwarded_tokens": shared.model.forwarded if shared else self.alone.tokens,
+            "probed_tokens": shared.model.probed if shared else None,
             "distinct_tokens": shared.scorer.distinct + shared.generator.distinct if shared else None,
             "decoded_tokens": shared.model.decoded if shared else None,
             **named,

@@ -13,7 +13,7 @@ from lmrun.backends.base import ModelSpec
 from lmrun.backends.hf import HfBackend
 from lmrun.backends.hf.plan import CPU_ROW_MULTIPLE, Member, Row, merge_rows, padded_length
 from lmrun.backends.hf.scoring import Score, Scorer, keeps_logits
-from lmrun.backends.hf.tree import attention
+from lmrun.backends.hf.tree import attention, packed
 from lmrun.backends.hf.tree.scorer import TreeScorer
 from lmrun.backends.hf.tree.shared import SharingModel, Unshareable, obstacle
 from lmrun.requests import Request
@@ -78,7 +78,7 @@ def test_scores_are_those_of_rows_scored_alone(name: str) -> None:
 @pytest.mark.parametrize("name", ["llama", "gemma2", "gpt_oss", "gpt2"])
 def test_one_masked_call_gives_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What runs on a GPU, run here."""
-    monkeypatch.setattr(attention, "_cascade", attention._together)
+    monkeypatch.setattr(packed, "_cascade", packed._together)
     rows = made_up_rows()
     scorer = scorer_of(architectures.make(name), 64)
     assert_alike(scored(scorer, rows), alone(scorer, rows))

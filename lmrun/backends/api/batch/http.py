@@ -92,7 +92,7 @@ class BatchHttp:
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:
             raise self._address.lost(error) from None
         if response.status >= 300:
-            raise self._address.refused(response, raw)
+            raise self._address.refused(response.status, response.headers, raw)
         return parsed(raw)
 
     async def _pieces(self, path: str) -> AsyncIterator[bytes]:
@@ -101,7 +101,7 @@ class BatchHttp:
             # No redirects: the key would go wherever they lead.
             async with self._session.get(url, allow_redirects=False, proxy=self._proxy) as response:
                 if response.status >= 300:
-                    raise self._address.refused(response, await response.read())
+                    raise self._address.refused(response.status, response.headers, await response.read())
                 async for piece in response.content.iter_chunked(_PIECE):
                     yield piece
         except (aiohttp.ClientError, OSError, asyncio.TimeoutError) as error:

@@ -78,8 +78,6 @@ class TreeGenerator:
     pack_tokens: int
     slot_tokens: int
     """Places of all slots together."""
-    ends: Collection[int]
-    """Tokens that end an answer."""
     phase: str = ""
     """What is being computed."""
     proven: bool = False
@@ -87,6 +85,8 @@ class TreeGenerator:
 
     distinct: int = 0
     """Distinct tokens of all prompts so far."""
+    _ends: Collection[int] = frozenset()
+    """Tokens that end an answer."""
 
     def answers(self, asked: Sequence[Asked], answered: Collection[int]) -> Iterator[Answers]:
         """Continue every prompt that is not answered, in an order of its own; answers as rows are done.
@@ -94,6 +94,7 @@ class TreeGenerator:
         Raises:
             Unshareable: this model gives other numbers that way; what was yielded is right.
         """
+        self._ends = self.generator.end_tokens()
         for stem, rows in clusters(asked):
             left = [one for one in rows if one[0].owner not in answered]
             if left:
@@ -104,7 +105,7 @@ class TreeGenerator:
     def can(self, wanted: Generation) -> bool:
         """Whether everything that is asked for is known here, and not by transformers' own generation alone."""
         config = self.model.model.generation_config.to_diff_dict()
-        stated = {name for name, value in config.items() if value is not None}
+        stated = {name for name, value in config.items() if value is not None and value is not False}
         if (stated - _HARMLESS) or (set(wanted.options) - set(ONLY_SAMPLED)):
             return False
         try:
@@ -143,7 +144,7 @@ class TreeGenerator:
         row.tokens.append(token)
         n = len(row.tokens)
         stopped = n if row.watch.feed(token) else None
-        if stopped is None and n < row.wanted.max_new_tokens and token not in self.ends:
+        if stopped is None and n < row.wanted.max_new_tokens and token not in self._ends:
             return None
         return self.generator.answer(row.prompt, row.tokens, stopped, row.wanted)
 
@@ -163,6 +164,7 @@ class TreeGenerator:
         inputs = row.prompt.inputs + array("i", row.tokens[:-1])
         member = Member(row.prompt.owner, 0, array("i", row.tokens))
         alone = self.plain.score([Row(inputs, (member,))], padded_length(len(inputs), self.max_length))[0]
+        self.model.probed += len(inputs)
         if not abs(alone.logprob - row.logprob) <= self.model.tolerance(len(row.tokens)):
             found = f"{row.logprob:.6g} with a shared prefix and {alone.logprob:.6g} without"
             raise Unshareable(f"an answer has the log-likelihood {found}")

@@ -72,6 +72,7 @@ class TreeScorer:
         for i, score in found:
             row = Row(tree.rows[i].inputs, (score.member,))
             alone = self.plain.score([row], padded_length(len(row.inputs), self.max_length))[0]
+            self.model.probed += len(row.inputs)
             if score.error or alone.error:
                 continue
             allowed = self.model.tolerance(len(score.member.continuation))

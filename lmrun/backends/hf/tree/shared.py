@@ -52,6 +52,8 @@ class SharingModel:
     row_multiple: int = 1
     forwarded: int = 0
     """Tokens of prompts and continuations so far."""
+    probed: int = 0
+    """Tokens so far that were computed once more without sharing, to compare."""
     decoded: int = 0
     """Tokens of answers so far."""
     _output: Any = None
