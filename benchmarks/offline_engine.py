@@ -161,9 +161,7 @@ def lmrun(backend: str, model: Path, task: str, folder: Path, limit: int) -> Too
 
 
 def lm_eval(python: str, model: Path, task: str, folder: Path, limit: int) -> Took:
-    arguments = (
-        f"pretrained={model},dtype=float32,max_model_len={POSITIONS},enforce_eager=True,block_size=32"
-    )
+    arguments = f"pretrained={model},dtype=float32,max_model_len={POSITIONS},enforce_eager=True,block_size=32"
     command = [python, "-m", "lm_eval", "--model", "vllm", "--model_args", arguments, "--tasks", task]
     return took([*command, "--limit", str(limit), "--include_path", str(folder), "--batch_size", "auto"], folder)
 
