@@ -17,12 +17,13 @@ GROUP = "lmrun.backends"
 # The same names as in pyproject.toml, so that a source tree works without being installed.
 _BUILT_IN: Mapping[str, str] = {
     "hf": "lmrun.backends.hf:hf_backend",
+    "vllm": "lmrun.backends.vllm:VllmBackend",
     "openai-completions": "lmrun.backends.api:completions_backend",
     "openai-chat": "lmrun.backends.api:chat_backend",
     "anthropic": "lmrun.backends.api:anthropic_backend",
     "scripted": "lmrun.testing.scripted:scripted_backend",
 }
-_NEEDS: Mapping[str, tuple[str, ...]] = {"hf": ("torch", "transformers")}
+_NEEDS: Mapping[str, tuple[str, ...]] = {"hf": ("torch", "transformers"), "vllm": ("vllm",)}
 
 BackendFactory: TypeAlias = Callable[[ModelSpec], Backend]
 

@@ -18,13 +18,13 @@ from lmrun.backends.base import ModelSpec
 from lmrun.engine.price import FREE, Price
 from lmrun.errors import ManifestError, Problem
 from lmrun.manifest import Manifest
-from lmrun.manifest.backends import API
+from lmrun.manifest.backends import API, LOCAL
 from lmrun.manifest.model_tables import Price as PriceTable
 from lmrun.manifest.tree import Node, UnreadableError, read_tree
 from lmrun.manifest.values import Section, Text
 
 _DATED = re.compile(r"-\d{4}-?\d{2}-?\d{2}$")
-_LOCAL = ("hf", "scripted")
+_LOCAL = (*LOCAL, "scripted")
 """Backends that ask nobody."""
 
 

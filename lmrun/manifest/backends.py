@@ -10,7 +10,10 @@ GROUP = "lmrun.backends"
 API = ("openai-completions", "openai-chat", "anthropic")
 """Backends that ask a server."""
 
-OWN_KEYS = ("hf", *API)
+LOCAL = ("hf", "vllm")
+"""Backends that load a model from its files."""
+
+OWN_KEYS = (*LOCAL, *API)
 """Backends whose settings stand among the keys of a model; those of others have a table `options`."""
 
 OWN = (*OWN_KEYS, "scripted")

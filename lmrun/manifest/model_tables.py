@@ -12,6 +12,7 @@ from lmrun.manifest.values import (
     AnyText,
     Axis,
     BatchTokens,
+    Count,
     Device,
     DeviceMap,
     Dtype,
@@ -29,6 +30,7 @@ from lmrun.manifest.values import (
     Scoring,
     Seconds,
     Section,
+    Share,
     Text,
     Texts,
     TooLong,
@@ -36,9 +38,9 @@ from lmrun.manifest.values import (
     one_of,
 )
 
-HF, COMPLETIONS, CHAT, ANTHROPIC = "<hf>", "<openai-completions>", "<openai-chat>", "<anthropic>"
+HF, VLLM, COMPLETIONS, CHAT, ANTHROPIC = "<hf>", "<vllm>", "<openai-completions>", "<openai-chat>", "<anthropic>"
 PLUGIN = "<plug-in>"
-KINDS = frozenset({HF, COMPLETIONS, CHAT, ANTHROPIC, PLUGIN})
+KINDS = frozenset({HF, VLLM, COMPLETIONS, CHAT, ANTHROPIC, PLUGIN})
 """Tags of the forms of a model's table."""
 
 
@@ -54,7 +56,9 @@ def _known_backend(name: str) -> str:
 PluginName: TypeAlias = Annotated[
     Text,
     AfterValidator(_known_backend),
-    WithJsonSchema({"type": "string", "not": {"enum": ["hf", "openai-completions", "openai-chat", "anthropic"]}}),
+    WithJsonSchema(
+        {"type": "string", "not": {"enum": ["hf", "vllm", "openai-completions", "openai-chat", "anthropic"]}}
+    ),
 ]
 
 
@@ -120,6 +124,49 @@ class HfModel(ModelKeys):
     exact: Axis[Flag] = False
     """Compute every request as if it were alone, with no shared prefix and no answer of a run without this: for audits.
     On a CPU in float32 a score then depends on its request alone, to the last bit."""
+
+
+class VllmModel(ModelKeys):
+    """A model that vLLM runs. A list as a value of any key but `name`, `backend` and `engine` is a matrix axis."""
+
+    backend: Literal["vllm"]
+    """`vllm`: vLLM's engine, on this machine."""
+    revision: Axis[Text] | None = None
+    """Branch, tag or commit on the hub."""
+    dtype: Axis[Dtype] = "auto"
+    """Precision of the weights; `auto` is what the model was saved in. Not `float64`."""
+    max_length: Axis[Positive] | None = None
+    """Longest input in tokens. Absent: what the model says."""
+    quantization: Axis[Text] | None = None
+    """How vLLM is to read or make quantized weights, for example `fp8`. Absent: as the model's files say."""
+    adapter: Axis[Text] | None = None
+    """LoRA adapter on top of the model: hub id or local path."""
+    tensor_parallel_size: Positive = 1
+    """Devices that share every layer."""
+    pipeline_parallel_size: Positive = 1
+    """Devices, or groups of them, among which the layers are divided."""
+    data_parallel_size: Positive = 1
+    """Engines beside each other, each with the whole model on devices of its own."""
+    gpu_memory_utilization: Share | None = None
+    """Share of a device's memory that the engine plans with. Absent: what leaves room for log-probabilities, or 0.9."""
+    enforce_eager: Flag = False
+    """Start faster and compute slower, without graphs and compilation."""
+    seed: Axis[Count] = 0
+    """Of the engine. Each sampled answer has a seed of its own, whatever stands here."""
+    trust_remote_code: Axis[Flag] = False
+    """Run Python code that comes with the model."""
+    add_bos_token: Axis[Flag] | None = None
+    """Begin every input with the BOS token. Absent: what the tokenizer does."""
+    tokenizer: Axis[Text] | None = None
+    """Hub id or local path of another tokenizer."""
+    chat_template: Axis[Text] | None = None
+    """File with a template relative to this file, or name of one of the model's templates."""
+    reasoning: Axis[Reasoning] | None = None
+    """Split off what the model thinks aloud, by these delimiters; `auto` looks for known ones. Absent: do not split."""
+    too_long: Axis[TooLong] = "left"
+    """What becomes of a prompt that does not fit; as for `hf`."""
+    engine: dict[str, Option] | None = None
+    """Further arguments of vLLM's engine, such as `{ kv_cache_dtype = "fp8" }`; they win. In the cache key."""
 
 
 class Concurrency(Section):
@@ -266,6 +313,7 @@ def _kind_of_model(value: Any) -> str:
 
 ModelItem: TypeAlias = Annotated[
     Annotated[HfModel, Tag(HF)]
+    | Annotated[VllmModel, Tag(VLLM)]
     | Annotated[CompletionsModel, Tag(COMPLETIONS)]
     | Annotated[ChatModel, Tag(CHAT)]
     | Annotated[AnthropicModel, Tag(ANTHROPIC)]
@@ -275,6 +323,7 @@ ModelItem: TypeAlias = Annotated[
 
 OPERATIONAL = frozenset(
     "api_key_env api_key_header concurrency requests_per_minute tokens_per_minute retry timeout price "
-    "batch_prompts max_memory offload_folder replicas".split()
+    "batch_prompts max_memory offload_folder replicas tensor_parallel_size pipeline_parallel_size data_parallel_size "
+    "gpu_memory_utilization enforce_eager".split()
 )
 """Keys that say how a model is asked and not what: a run goes on after they change."""

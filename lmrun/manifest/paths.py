@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lmrun.errors import Problem, did_you_mean
-from lmrun.manifest.backends import API, OWN_KEYS
+from lmrun.manifest.backends import API, LOCAL, OWN_KEYS
 from lmrun.manifest.tree import Node
 
 BUNDLED_MODELS = ("bundled:demo",)
@@ -24,7 +24,7 @@ def resolve_paths(tree: Node) -> Iterator[Problem]:
         # What `model` means to another backend is that backend's affair, unless it plainly is a file here; a server
         # knows its models by name.
         if backend not in API:
-            yield from _texts(model.get("model"), _hub_or_local if backend == "hf" else _local_if_there)
+            yield from _texts(model.get("model"), _hub_or_local if backend in LOCAL else _local_if_there)
         if backend not in OWN_KEYS:
             continue
         for key in ("tokenizer", "adapter", "delta"):

@@ -16,6 +16,7 @@ _TABLES = (
     ("ManifestFile", "At the top of the file"),
     ("Defaults", "`[defaults]`"),
     ("HfModel", '`[[models]]` with `backend = "hf"`'),
+    ("VllmModel", '`[[models]]` with `backend = "vllm"`'),
     ("CompletionsModel", '`[[models]]` with `backend = "openai-completions"`'),
     ("ChatModel", '`[[models]]` with `backend = "openai-chat"`'),
     ("AnthropicModel", '`[[models]]` with `backend = "anthropic"`'),

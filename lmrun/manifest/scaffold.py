@@ -21,7 +21,7 @@ def scaffold(
     """
     head = _HEAD.format(name=_quoted(folder_name(name)))
     entry = _MODEL.format(backend=_quoted(backend), model=_quoted(model))
-    entry += _HF_KEYS if backend == "hf" else _api_keys(backend) if backend in API else _PLUGIN_KEYS
+    entry += _LOCAL_KEYS.get(backend) or (_api_keys(backend) if backend in API else _PLUGIN_KEYS)
     tail = (_BUDGET if backend in API else "") + _TAIL
     return head + entry + _TASKS_HEAD + "".join(_TASK.format(name=_quoted(task)) for task in tasks) + tail
 
@@ -63,6 +63,13 @@ device = "auto"                  # or "cpu", "cuda", "cuda:1", "mps"
 # revision = "main"
 
 """
+_VLLM_KEYS = """\
+dtype = "auto"                   # or "float32", "bfloat16", "float16"
+# tensor_parallel_size = 2       # GPUs that share the model
+# revision = "main"
+
+"""
+_LOCAL_KEYS = {"hf": _HF_KEYS, "vllm": _VLLM_KEYS}
 _API_KEYS = """\
 # base_url = "http://127.0.0.1:8000/v1"   # your server; absent: {provider}, with the key in ${key}
 # api_key_env = "MY_API_KEY"             # variable that holds the key of another server

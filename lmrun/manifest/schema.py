@@ -193,6 +193,7 @@ SECTIONS: dict[tuple[str, ...], type[Section]] = {
     ("defaults",): Defaults,
     ("defaults", "generation"): Generation,
     ("models", models.HF): models.HfModel,
+    ("models", models.VLLM): models.VllmModel,
     **_API_SECTIONS,
     ("models", models.PLUGIN): models.PluginModel,
     ("tasks",): TaskEntry,

@@ -10,6 +10,7 @@ from lmrun.backends.base import ModelSpec
 from lmrun.backends.generation import normalise
 from lmrun.backends.tokenize import Encoder, TooLong, Unanswerable, cut_pair, cut_prompt
 from lmrun.errors import BackendError
+from lmrun.manifest.backends import LOCAL
 from lmrun.requests import Request
 from lmrun.store.records import SampleDetail
 from lmrun.store.runs import RunDirectory
@@ -122,7 +123,7 @@ def _encoder(spec: ModelSpec) -> Encoder:
 
     options = spec.options
     named, revision = options.get("tokenizer"), None
-    if named is None and spec.backend == "hf":
+    if named is None and spec.backend in LOCAL:
         named, revision = spec.model, options.get("revision")
     if named is None:
         hint = 'tokenizer = "hub id or folder"' if spec.backend == "openai-completions" else "only the server has it"

@@ -12,9 +12,14 @@ import pytest
 
 from tests.servers import tiny
 from tests.servers.processes import Process, Server, free_port
-from tests.servers.runs import Asked, Folder, hf
+from tests.servers.runs import ROOT, Asked, Folder, hf
 
-PYTHONS = {"vllm": "LMRUN_VLLM_PYTHON", "llama_cpp": "LMRUN_LLAMA_CPP_PYTHON", "serve": "LMRUN_TRANSFORMERS_PYTHON"}
+PYTHONS = {
+    "vllm": "LMRUN_VLLM_PYTHON",
+    "engine_python": "LMRUN_VLLM_PYTHON",
+    "llama_cpp": "LMRUN_LLAMA_CPP_PYTHON",
+    "serve": "LMRUN_TRANSFORMERS_PYTHON",
+}
 """Fixtures of servers, and the variable that names the Python of each."""
 READY = 180.0
 """Seconds that a server has to come up."""
@@ -61,6 +66,19 @@ def vllm(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
         yield server
     finally:
         process.end()
+
+
+@pytest.fixture(scope="session")
+def engine_python() -> str:
+    """The Python of vLLM, in which lmrun runs as well."""
+    python = os.environ[PYTHONS["engine_python"]]
+    command = [python, "-c", "import lmrun.engine.run, lmrun.cli"]
+    found = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+    )
+    if found.returncode:
+        pytest.skip(f"{python} has not all that lmrun needs: {found.stderr.splitlines()[-1]}")
+    return python
 
 
 @pytest.fixture(scope="session")

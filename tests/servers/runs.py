@@ -133,12 +133,13 @@ class Folder:
         tasks: Sequence[str] = (*SCORED, LONG, *GENERATED),
         settings: Mapping[str, Any] | None = None,
         environment: Mapping[str, str] | None = None,
+        python: str = sys.executable,
     ) -> Asked:
-        """Run tasks on a model, with nothing from any cache."""
+        """Run tasks on a model, by some Python, with nothing from any cache."""
         runs = self.path / f"runs-{next(self._runs)}"
         manifest = self._manifest(model, tasks, settings or {})
         places = ("--runs-dir", str(runs), "--fresh", "--no-cache", "--json")
-        done = self._lmrun("batch", str(manifest), *places, environment=environment)
+        done = self._lmrun("batch", str(manifest), *places, environment=environment, python=python)
         lines = [json.loads(line) for line in done.stdout.splitlines()]
         if not lines or lines[-1]["event"] != "done":
             return Asked(done.returncode, done.stdout + done.stderr, {}, {})
@@ -163,7 +164,9 @@ class Folder:
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
         return path
 
-    def _lmrun(self, *arguments: str, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    def _lmrun(
+        self, *arguments: str, environment: Mapping[str, str] | None = None, python: str = sys.executable
+    ) -> subprocess.CompletedProcess[str]:
         settings = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **(environment or {})}
-        command = [sys.executable, "-m", "lmrun", *arguments]
+        command = [python, "-m", "lmrun", *arguments]
         return subprocess.run(command, cwd=self.path, env=settings, capture_output=True, text=True, check=False)

@@ -62,6 +62,7 @@ class HfBackend:
 
     def identify(self) -> ModelIdentity:
         """Say who the model is from its files. Raises :class:`~lmrun.errors.BackendError`."""
+        check_packages(self._options, self._config())
         return identify(self._sources, self._options)
 
     @cached_property
@@ -74,7 +75,7 @@ class HfBackend:
         """Load tokenizer and model. Raises :class:`~lmrun.errors.BackendError`."""
         if self._loaded:
             return
-        config = {} if self._options.gguf_file else read_config(self._sources.model)
+        config = self._config()
         check_packages(self._options, config)
         encoder = self._encoder()
         with quiet():
@@ -88,6 +89,10 @@ class HfBackend:
             with quiet():
                 self._loaded.try_out()
         self._usage = Usage(phase="loaded", device=str(self._loaded.device), facts=self._loaded.facts())
+
+    def _config(self) -> dict[str, Any]:
+        """``config.json``; a GGUF file has a configuration of its own."""
+        return {} if self._options.gguf_file else read_config(self._sources.model)
 
     def _encoder(self) -> Encoder:
         with quiet():

@@ -9,7 +9,6 @@ from typing import Any
 from lmrun.backends import fingerprint as files
 from lmrun.backends.base import ModelIdentity
 from lmrun.backends.hf.options import HfOptions
-from lmrun.backends.hf.packages import check_packages
 from lmrun.backends.hf.sources import Sources, read_adapter_config, read_config
 from lmrun.backends.source import Source
 from lmrun.backends.templates import delimiters, template_hash
@@ -30,7 +29,6 @@ def identify(sources: Sources, options: HfOptions) -> ModelIdentity:
     source, tokenizer = sources.model, sources.tokenizer
     # A GGUF file has its own configuration, and it counts with its content.
     config = {} if options.gguf_file else read_config(source)
-    check_packages(options, config)
     stated = None if options.gguf_file else stated_max_length(config, tokenizer.folder)
     facts: dict[str, Any] = {
         "backend": "hf",
