@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import shutil
@@ -106,7 +107,7 @@ class TestCompiled:
         def broken(*_: Any, **__: Any) -> Any:
             raise RuntimeError("no C++ compiler")
 
-        monkeypatch.setattr(torch._inductor.compile_fx, "compile_fx", broken)
+        monkeypatch.setattr(importlib.import_module("torch._inductor.compile_fx"), "compile_fx", broken)
         torch._dynamo.reset()
         with pytest.raises(BackendError, match="could not be compiled") as caught:
             backend(folders("gpt2"), compile=True).load()
