@@ -15,8 +15,8 @@ from typing import Any
 LENGTH = 256
 """Tokens of a row, and of the prompt that steps of generation stand behind."""
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
-_REPEATS = 3
-_LONGEST = 10.0
+_REPEATS = 2
+_LONGEST = 1.5
 """Seconds of a forward pass after which no larger batch is tried."""
 
 

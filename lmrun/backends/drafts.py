@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from lmrun.backends.generation import Generation
 from lmrun.backends.tokenize import Encoder, Tokens, TooLong, cut_pair, cut_prompt
 from lmrun.requests import Request, Response
 
@@ -45,15 +44,13 @@ def draft_pair(encoder: Encoder, request: Request, max_length: int, too_long: To
     return ScoredDraft(cut.inputs, pair.continuation, response)
 
 
-def draft_prompt(
-    encoder: Encoder, request: Request, wanted: Generation, max_length: int, too_long: TooLong
-) -> PromptDraft:
-    """The tokens that are continued.
+def draft_prompt(encoder: Encoder, request: Request, max_length: int, reserved: int, too_long: TooLong) -> PromptDraft:
+    """The tokens that are continued; of ``max_length`` tokens, so many are ``reserved`` for the answer.
 
     Raises:
         Unanswerable: no room for the prompt.
     """
     prompt = encoder.render(request.context)
-    cut = cut_prompt(encoder.prompt(prompt.text), max_length, wanted.max_new_tokens, too_long)
+    cut = cut_prompt(encoder.prompt(prompt.text), max_length, reserved, too_long)
     response = Response(prompt_tokens=len(cut.inputs), dropped_tokens=cut.dropped, notes=prompt.notes)
     return PromptDraft(cut.inputs, prompt.text, response)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from lmrun.backends.drafts import draft_pair, draft_prompt
 from lmrun.backends.generation import Generation, normalise
 from lmrun.backends.hf.generating import Generator, PromptRow
 from lmrun.backends.hf.loading import compiled, input_device, not_compiled
@@ -29,7 +30,7 @@ from lmrun.backends.hf.tree.generator import TreeGenerator
 from lmrun.backends.hf.tree.scorer import TreeScorer
 from lmrun.backends.hf.tree.shared import SharingModel, obstacle
 from lmrun.backends.reasoning import Delimiters
-from lmrun.backends.tokenize import Cut, Encoder, Tokens, TooLong, cut_pair, cut_prompt
+from lmrun.backends.tokenize import Encoder, Tokens, TooLong
 from lmrun.requests import Request, Response, content_key
 
 _log = logging.getLogger(__name__)
@@ -174,17 +175,8 @@ class Loaded:
         Raises:
             Unanswerable: no continuation, or one that is too long.
         """
-        prompt = self.encoder.render(request.context)
-        pair = self.encoder.pair(prompt.text, request.continuation)
-        cut = cut_pair(pair.context, pair.continuation, self.max_length, self.too_long)
-        row = Row(as_array(cut.inputs), (Member(position, 0, as_array(pair.continuation)),))
-        n_scored = len(pair.continuation)
-        return row, Response(
-            prompt_tokens=len(cut.inputs) + 1 - n_scored,
-            completion_tokens=n_scored,
-            dropped_tokens=cut.dropped,
-            notes={**prompt.notes, **({"join": pair.join} if pair.join != "joint" else {})},
-        )
+        draft = draft_pair(self.encoder, request, self.max_length, self.too_long)
+        return Row(as_array(draft.inputs), (Member(position, 0, as_array(draft.continuation)),)), draft.response
 
     def windows(self, position: int, request: Request) -> list[Row]:
         """The rows that score a long text together; none for an empty one."""
@@ -207,10 +199,6 @@ class Loaded:
             return length
         return padded_length(min(length + 1, most), most, GENERATION_STEP)
 
-    def cut_prompt(self, tokens: Tokens, max_new_tokens: int) -> Cut:
-        """A prompt as it fits. Raises :class:`Unanswerable`."""
-        return cut_prompt(tokens, self.max_length, max_new_tokens, self.too_long)
-
     def prompt(self, position: int, request: Request) -> tuple[Generation, PromptRow, Response]:
         """The row that continues a prompt, how, and the response but for the answer.
 
@@ -218,12 +206,11 @@ class Loaded:
             Unanswerable: a bad parameter, or no room for the prompt.
         """
         wanted = normalise(request.generation)
-        prompt = self.encoder.render(request.context)
-        tokens = self.encoder.prompt(prompt.text)
-        cut = self.cut_prompt(tokens, wanted.max_new_tokens)
-        opened = self.reasoning is not None and self.reasoning.delimiters.opened_by(request.context, prompt.text)
-        row = PromptRow(position, as_array(cut.inputs), content_key("", request), opened)
-        return wanted, row, Response(prompt_tokens=len(cut.inputs), dropped_tokens=cut.dropped, notes=prompt.notes)
+        reserved = self.max_length - self.longest_prompt(wanted.max_new_tokens)
+        draft = draft_prompt(self.encoder, request, self.max_length, reserved, self.too_long)
+        opened = self.reasoning is not None and self.reasoning.delimiters.opened_by(request.context, draft.text)
+        row = PromptRow(position, as_array(draft.inputs), content_key("", request), opened)
+        return wanted, row, draft.response
 
 
 def as_array(tokens: Tokens) -> array[int]:

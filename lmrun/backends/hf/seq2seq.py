@@ -12,7 +12,7 @@ from lmrun.backends.hf.generating import Generator
 from lmrun.backends.hf.loaded import Loaded, as_array
 from lmrun.backends.hf.plan import Member, Row, Shape, batches, padded_length
 from lmrun.backends.hf.scoring import Score, Scorer
-from lmrun.backends.tokenize import Cut, Tokens, Unanswerable, cut_prompt
+from lmrun.backends.tokenize import Unanswerable, cut_prompt
 from lmrun.requests import Request, Response
 
 _NO_LABEL = -100
@@ -48,7 +48,7 @@ class Seq2SeqLoaded(Loaded):
         if n_scored > self.max_length:
             text = f"{n_scored} tokens to score, but the model takes {self.max_length} at most"
             raise Unanswerable("continuation_too_long", text)
-        cut = self.cut_prompt(pair.context, 0)
+        cut = cut_prompt(pair.context, self.max_length, 0, self.too_long)
         row = Row(as_array(cut.inputs), (Member(position, 0, as_array(pair.continuation)),))
         return row, Response(
             prompt_tokens=len(cut.inputs),
@@ -67,10 +67,6 @@ class Seq2SeqLoaded(Loaded):
     def longest_prompt(self, max_new_tokens: int) -> int:
         """All that the encoder takes: the answer is not in it."""
         return self.max_length
-
-    def cut_prompt(self, tokens: Tokens, max_new_tokens: int) -> Cut:
-        """A prompt as it fits. Raises :class:`Unanswerable`."""
-        return cut_prompt(tokens, self.max_length, 0, self.too_long)
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,7 +149,7 @@ class Desk:
 
     def _prompt(self, owner: int, request: Request) -> _Prompt:
         wanted = normalise(request.generation)
-        draft = draft_prompt(self.encoder, request, wanted, self._max_length, self._too_long)
+        draft = draft_prompt(self.encoder, request, self._max_length, wanted.max_new_tokens, self._too_long)
         arguments = sampling(wanted, self._configured, content_key("", request))
         notes = {"sampling": described(arguments)} if wanted.sample else {}
         arguments["stop_token_ids"] = list(self._ends)
