@@ -21,7 +21,7 @@ from localbench.tasks import Work
 
 ROOT = Path(__file__).parents[2]
 _QUIET = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
-_COUNTED = ("forwarded_tokens", "decoded_tokens", "distinct_tokens")
+_COUNTED = ("forwarded_tokens", "probed_tokens", "decoded_tokens", "distinct_tokens")
 
 Answers = Mapping[tuple[int, int], float | str]
 """By doc and request: the log-probability, or the text."""

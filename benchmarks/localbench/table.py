@@ -22,7 +22,8 @@ from localbench.uneven import SPARE, with_stops
 BATCH_SIZES = (1, 8, 32, 64)
 HEAD = (
     f"{'':32} {'lmrun':>9} {'lm-eval':>9} {'ratio':>7} {'goal':>7}  {'memory MB':>15}  "
-    f"{'forwarded':>10} {'distinct':>9} {'ratio':>6} {'goal':>6}  {'bound':>8} {'ratio':>6}  {'batch':>5}  scores"
+    f"{'forwarded':>10} {'probed':>7} {'distinct':>9} {'ratio':>6} {'goal':>6}  "
+    f"{'bound':>8} {'ratio':>6}  {'batch':>5}  scores"
 )
 
 
@@ -76,7 +77,8 @@ class Bench:
         per_token = self._machine["logits" if "rolling" in work.yaml else "forward"]
         bound = distinct * per_token + generated * self._machine["step"]
         took = statistics.median(result.ended.seconds for result in results)
-        counted = f"{forwarded:>10,} {distinct:>9,} {forwarded / distinct:>6.2f} {f'≤ {goal}' if goal else '':>6}"
+        probed, wanted = counts.get("probed_tokens", 0), f"≤ {goal}" if goal else ""
+        counted = f"{forwarded:>10,} {probed:>7,} {distinct:>9,} {forwarded / distinct:>6.2f} {wanted:>6}"
         return f"{counted}  {bound:>6.2f} s {took / bound:>6.1f}"
 
     @cached_property
