@@ -62,7 +62,7 @@ def tree_attention(
         s_aux: ``[heads]``, logits of keys without values (attention sinks).
     """
     frame = _frame.get()
-    rule = Rule(query.shape[-1] ** -0.5 if scaling is None else scaling, softcap, sliding_window)
+    rule = Rule(query.shape[-1] ** -0.5 if scaling is None else scaling, softcap, sliding_window, s_aux is not None)
     parts = (tensor[0, :, : frame.size] for tensor in (query, key, value))
     found = frame.attend(id(module), rule, *parts).output(s_aux).transpose(0, 1)
     output = query.new_zeros((1, query.shape[2], *found.shape[1:]))

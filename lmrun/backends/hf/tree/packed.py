@@ -159,7 +159,7 @@ def _together(frame: PackFrame, layer: int, rule: Rule, query: Any, key: Any, va
     if not rule.sees_all(frame.deepest, 0):
         visible = visible & rule.near(frame.depths[:, None], frame.key_depths)
     merged = Merged.of(query, value)
-    merged.begin(slice(None), *rule.part(query, key, value, visible))
+    merged.begin(slice(None), *rule.whole(query, key, value, visible))
     return merged
 
 

@@ -18,6 +18,8 @@ class Rule:
     softcap: float | None = None
     window: int | None = None
     """Keys this many positions back, and further, are not seen."""
+    sinks: bool = False
+    """Some weight goes to keys without values, so the log-sums are needed in the end."""
 
     def sees_all(self, deepest: int, first: int) -> bool:
         """Whether queries up to position ``deepest`` see keys from ``first`` on."""
@@ -47,6 +49,18 @@ class Rule:
         attend = self._fused if plain else self._slow
         output, total = attend(folded[None], key[None], value[None], visible, causal)
         return output.reshape(*query.shape[:2], -1), total.reshape(query.shape[:2])
+
+    def whole(self, query: Any, key: Any, value: Any, visible: Any) -> tuple[Any, Any]:
+        """Like :meth:`part`, where there is no other part: the log-sum is zero where nobody needs it."""
+        import torch
+
+        if self.sinks or self.softcap is not None:
+            return self.part(query, key, value, visible)
+        shared = query.shape[0] // key.shape[0]
+        key, value = key.repeat_interleave(shared, dim=0), value.repeat_interleave(shared, dim=0)
+        attend = torch.nn.functional.scaled_dot_product_attention
+        output = attend(query[None], key[None], value[None], attn_mask=visible, scale=self.scale)[0]
+        return output, output.new_zeros(output.shape[:2])
 
     def boxes(self, query: Any, key: Any, value: Any, visible: Any) -> tuple[Any, Any]:
         """Output ``[heads, box, n, size]`` and log-sum of queries, each over the keys of its box.
