@@ -81,16 +81,16 @@ class LightTokenizer:
     def __init__(self, folder: Path, *, add_bos_token: bool | None = None) -> None:
         import tokenizers
 
-        self._tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.backend_tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
         # What a file says about batches of texts is not meant for single ones.
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
+        self.backend_tokenizer.no_truncation()
+        self.backend_tokenizer.no_padding()
         config = files.read_json(folder / "tokenizer_config.json")
         self._add_tokens(config)
         if "added_tokens_decoder" not in config:
             config |= files.read_json(folder / "special_tokens_map.json")
         self.special_tokens = {name: _text(config[name]) for name in _SPECIAL if config.get(name)}
-        self._tokenizer.add_special_tokens(list(self.special_tokens.values()))
+        self.backend_tokenizer.add_special_tokens(list(self.special_tokens.values()))
         self.bos_token = self.special_tokens.get("bos_token")
         self.bos_token_id = self._id(self.bos_token)
         self.eos_token_id = self._id(self.special_tokens.get("eos_token"))
@@ -101,32 +101,32 @@ class LightTokenizer:
     def _add_tokens(self, config: Mapping[str, Any]) -> None:
         from tokenizers import AddedToken
 
-        known = self._tokenizer.get_added_tokens_decoder()
+        known = self.backend_tokenizer.get_added_tokens_decoder()
         listed = sorted((int(i), token) for i, token in config.get("added_tokens_decoder", {}).items())
-        self._tokenizer.add_tokens([AddedToken(**token) for i, token in listed if i not in known])
+        self.backend_tokenizer.add_tokens([AddedToken(**token) for i, token in listed if i not in known])
 
     def _id(self, token: str | None) -> int | None:
-        found: int | None = None if token is None else self._tokenizer.token_to_id(token)
+        found: int | None = None if token is None else self.backend_tokenizer.token_to_id(token)
         return found
 
     def _begin_with(self, bos: str | None) -> None:
         from tokenizers.processors import TemplateProcessing
 
         special = [] if bos is None else [(bos, self.bos_token_id)]
-        self._tokenizer.post_processor = TemplateProcessing(
+        self.backend_tokenizer.post_processor = TemplateProcessing(
             single="$A" if bos is None else [bos, "$A"], special_tokens=special
         )
 
     def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         """Token ids of a text."""
         # Without where each token stands in the text, which nobody asks for and which takes a fifth of the time.
-        (encoded,) = self._tokenizer.encode_batch_fast([text], add_special_tokens=add_special_tokens)
+        (encoded,) = self.backend_tokenizer.encode_batch_fast([text], add_special_tokens=add_special_tokens)
         ids: list[int] = encoded.ids
         return ids
 
     def decode(self, token_ids: Tokens, *, skip_special_tokens: bool = False) -> str:
         """Text of token ids."""
-        text: str = self._tokenizer.decode(list(token_ids), skip_special_tokens=skip_special_tokens)
+        text: str = self.backend_tokenizer.decode(list(token_ids), skip_special_tokens=skip_special_tokens)
         return text
 
     def apply_chat_template(

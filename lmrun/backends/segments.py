@@ -17,6 +17,8 @@ _CUT = re.compile(r"(?<=[A-Za-z]{2}) (?=[A-Za-z]{2})")
 _LEAST = 192
 """Characters of a piece, unless a line ends in it. The next one begins at the first cut after that, or in the next
 line: so an example has the same pieces in every prompt, whatever stands before it."""
+_SHORT = 1024
+"""Characters below which the library itself is faster."""
 _MOST_KEPT = 1 << 22
 """Characters of the pieces whose tokens are remembered."""
 _SPLITTERS = frozenset(("ByteLevel", "Split", "Digits", "Punctuation"))
@@ -35,18 +37,20 @@ def pieces(text: str) -> Iterator[str]:
 
 
 class Segments:
-    """Encodes texts with a fast tokenizer of transformers."""
+    """Encodes texts with a tokenizer that has a ``backend_tokenizer`` of the library ``tokenizers``."""
 
     def __init__(self, tokenizer: Any, before: list[int]) -> None:
         self._tokenizer = tokenizer
         self._before = before
+        # A tokenizer of transformers takes its time whatever the text.
+        self._short = 0 if getattr(tokenizer, "is_fast", False) else _SHORT
         self._known: dict[str, array[int]] = {}
         self._kept = 0
 
     @classmethod
     def of(cls, tokenizer: Any) -> Segments | None:
         """None where pieces may have other tokens than the text that they make."""
-        if not (getattr(tokenizer, "is_fast", False) and _splits_words(tokenizer)):
+        if getattr(tokenizer, "backend_tokenizer", None) is None or not _splits_words(tokenizer):
             return None
         before = tokenizer.encode("")
         whole, bare = tokenizer.encode(_PROBE), tokenizer.encode(_PROBE, add_special_tokens=False)
@@ -54,6 +58,9 @@ class Segments:
 
     def encode(self, text: str, *, special: bool) -> list[int]:
         """Token ids of a text, with the special tokens that the tokenizer adds or without."""
+        if len(text) < self._short:
+            whole: list[int] = self._tokenizer.encode(text, add_special_tokens=special)
+            return whole
         parts = list(pieces(text))
         known = self._learn(dict.fromkeys(parts))
         ids = list(self._before) if special else []
@@ -74,10 +81,19 @@ class Segments:
         if self._kept + size > _MOST_KEPT:
             self._known, self._kept = {}, 0
             new, size = list(wanted), sum(map(len, wanted))
-        found = self._tokenizer(new, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+        found = self._encode_all(new)
         self._known.update((piece, array("i", ids)) for piece, ids in zip(new, found, strict=True))
         self._kept += size
         return self._known
+
+    def _encode_all(self, texts: list[str]) -> list[list[int]]:
+        if getattr(self._tokenizer, "is_fast", False):  # of transformers
+            ids: list[list[int]] = self._tokenizer(texts, add_special_tokens=False, return_attention_mask=False)[
+                "input_ids"
+            ]
+            return ids
+        encoded = self._tokenizer.backend_tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        return [each.ids for each in encoded]
 
 
 def _splits_words(tokenizer: Any) -> bool:
@@ -93,7 +109,7 @@ def _splits_words(tokenizer: Any) -> bool:
     kinds = set(_kinds(json.loads(splitter.__getstate__())))
     if "ByteLevel" not in kinds or not kinds <= _SPLITTERS:
         return False
-    if any(_reaches_over_spaces(token) for token in tokenizer.added_tokens_decoder.values()):
+    if any(_reaches_over_spaces(token) for token in built.get_added_tokens_decoder().values()):
         return False
     starts = {start for _, (start, _) in splitter.pre_tokenize_str(_PROBE)}
     return all(cut.start() in starts for cut in _CUT.finditer(_PROBE))

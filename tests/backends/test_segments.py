@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lmrun.backends.light_tokenizer import LightTokenizer
 from lmrun.backends.segments import Segments, pieces
 from tests.backends import make
 
@@ -29,6 +30,14 @@ def made() -> dict[str, Any]:
     return {kind: make.tokenizer(kind) for kind in make.TOKENIZERS}
 
 
+@pytest.fixture(scope="module")
+def light(made: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, LightTokenizer]:
+    folders = {kind: tmp_path_factory.mktemp(kind) for kind in BYTE_LEVEL}
+    for kind, folder in folders.items():
+        made[kind].save_pretrained(folder)
+    return {kind: LightTokenizer(folder) for kind, folder in folders.items()}
+
+
 @given(text=texts)
 def test_pieces_make_the_text(text: str) -> None:
     assert "".join(pieces(text)) == text
@@ -42,6 +51,17 @@ def test_tokens_are_those_of_the_whole_text(made: dict[str, Any], kind: str, sev
     segments.prepare(several[::2])
     for text in several:
         assert segments.encode(text, special=special) == made[kind].encode(text, add_special_tokens=special)
+
+
+@settings(deadline=None)
+@given(kind=st.sampled_from(BYTE_LEVEL), several=st.lists(texts, max_size=4), special=st.booleans())
+def test_a_tokenizer_without_transformers_too(
+    light: dict[str, LightTokenizer], kind: str, several: list[str], special: bool
+) -> None:
+    segments = Segments.of(light[kind])
+    assert segments is not None
+    for text in (*several, " ".join(several) * 20):
+        assert segments.encode(text, special=special) == light[kind].encode(text, add_special_tokens=special)
 
 
 def test_an_example_has_the_same_pieces_after_any_other() -> None:
