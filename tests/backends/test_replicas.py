@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +30,8 @@ from tests.backends.test_scoring import answers, pairs, texts
 torch = pytest.importorskip("torch")
 Folders = Callable[..., Path]
 SMALL = {"device": "cpu", "batch_tokens": 128}
+PATIENCE = 60.0
+"""Seconds within which a process has to be gone; it takes a moment."""
 
 
 def spec(folder: Path, **options: Any) -> ModelSpec:
@@ -158,6 +163,28 @@ def test_a_replica_that_dies_is_started_again_once_and_then_costs_its_batch(load
     two.close()
     two.close()
     assert not any(child.is_running() for child in children)
+
+
+def test_no_replica_outlives_a_parent_that_is_killed(folders: Folders) -> None:
+    script = (
+        "import sys, time\n"
+        "from lmrun.backends.base import ModelSpec\n"
+        "from lmrun.backends.hf.replica import Replica\n"
+        "if __name__ == '__main__':\n"
+        "    replica = Replica(ModelSpec('m', 'hf', sys.argv[1], {'device': 'cpu'}), 1)\n"
+        "    print(replica._process.pid, flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script, str(folders())], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    with parent.stdout as out:
+        child = int(out.readline())
+    parent.kill()
+    parent.wait()
+    end = time.monotonic() + PATIENCE
+    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < end, "the replica still runs"
+        time.sleep(0.05)
 
 
 def test_a_model_that_cannot_be_loaded_is_said_once(folders: Folders, tmp_path: Path) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection
+from threading import Thread
 from typing import TypeAlias
 
 from lmrun.backends.base import Chunk, ModelSpec, Usage
@@ -164,12 +166,21 @@ class _Worker:
         return reply
 
 
+def _end_with_parent() -> None:
+    """A parent that is killed says nothing, and loading or a batch may take minutes."""
+    parent = parent_process()
+    if parent:
+        parent.join()
+        os._exit(1)
+
+
 def serve(connection: Connection, spec: ModelSpec, count: int) -> None:
     """What the process of a replica does until its parent ends it, or is gone."""
     import torch
 
     # Ctrl-C reaches all processes of a terminal; what becomes of the run is for the parent to decide.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
     # All of them together use as many as one process would.
     torch.set_num_threads(max(1, torch.get_num_threads() // count))
     try:

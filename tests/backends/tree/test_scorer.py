@@ -153,6 +153,17 @@ def test_what_is_answered_is_neither_scored_nor_counted_again() -> None:
     assert resumed.model.forwarded == 0
 
 
+def test_a_resumed_walk_gives_the_same_bits_wherever_it_was_interrupted() -> None:
+    rows = made_up_rows()
+    model = architectures.make("llama")
+    chunks = list(scorer_of(model, 40).scores(rows, frozenset()))
+    whole = {score.member.owner: score for scores in chunks for score in scores}
+    for done in range(1, len(chunks)):
+        answered = frozenset(score.member.owner for scores in chunks[:done] for score in scores)
+        found = scored(scorer_of(model, 40), rows, answered)
+        assert found == {i: score for i, score in whole.items() if i not in answered}
+
+
 @pytest.mark.parametrize("error", [torch.cuda.OutOfMemoryError("CUDA out of memory"), MemoryError()])
 def test_packs_are_split_when_memory_runs_out(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = made_up_rows()

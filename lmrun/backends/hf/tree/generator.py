@@ -219,7 +219,14 @@ class _Stream:
     active: list[_Running] = field(default_factory=list)
     """By slot."""
     slots: Slots = field(default_factory=Slots)
-    path: Path = field(default_factory=Path)
+    path: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
+        self.active, self.slots = [], Slots()
+        self.path = Path(max(len(row.prompt.inputs) for row in self.waiting))
 
     @classmethod
     def of(cls, owner: TreeGenerator, stem: int, asked: Sequence[Asked]) -> _Stream:
@@ -266,7 +273,7 @@ class _Stream:
         _log.warning("out of memory", extra={"fields": {"slots": self.limit}})
         for row in reversed(self.active):
             self.waiting.appendleft(self.owner.start(row.prompt, row.wanted))
-        self.active, self.slots, self.path = [], Slots(), Path()
+        self._forget()
         release_memory()
 
     def _go_on(self) -> list[Done]:

@@ -23,6 +23,9 @@ from lmrun.backends.hf.tree.softmax import Merged, Rule
 class Path:
     """Keys and values of the path, by layer: ``[heads, depth, size]`` each."""
 
+    length: int
+    """Tokens of the longest path. Buffers have this size from the beginning: how far apart heads lie in memory can
+    change the last bit of a product, and must not depend on where a run was interrupted."""
     layers: dict[int, tuple[Any, Any]] = field(default_factory=dict)
     _next: list[tuple[int, Kept, Any, Any]] = field(default_factory=list)
 
@@ -36,11 +39,14 @@ class Path:
         """The pack is computed: what it looked at may go where what it keeps is put."""
         for layer, kept, *new in self._next:
             end = kept.depth + len(kept.places)
-            before = self.layers.get(layer) or (None, None)
-            self.layers[layer] = (_fitting(before[0], new[0], end), _fitting(before[1], new[1], end))
+            if layer not in self.layers:
+                self.layers[layer] = (self._buffer(new[0]), self._buffer(new[1]))
             for buffer, tokens in zip(self.layers[layer], new, strict=True):
                 buffer[:, kept.depth : end] = tokens
         self._next.clear()
+
+    def _buffer(self, like: Any) -> Any:
+        return like.new_empty((like.shape[0], self.length, like.shape[2]))
 
     def stay(self) -> None:
         """The pack could not be computed."""
@@ -168,14 +174,3 @@ def _above(frame: PackFrame, layer: int, block: Block, key: Any, value: Any) -> 
         key, value = frame.path.layers[layer]
     keys = slice(block.keys.start, block.keys.stop)
     return key[:, keys], value[:, keys]
-
-
-def _fitting(buffer: Any, like: Any, length: int) -> Any:
-    """A buffer of at least ``length`` depths that begins with what is in ``buffer``."""
-    if buffer is not None and buffer.shape[1] >= length:
-        return buffer
-    before = 0 if buffer is None else buffer.shape[1]
-    larger = like.new_empty((like.shape[0], max(length, 2 * before), like.shape[2]))
-    if before:
-        larger[:, :before] = buffer
-    return larger

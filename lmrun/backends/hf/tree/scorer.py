@@ -51,7 +51,7 @@ class TreeScorer:
             return
         tree = Tree.of(rows, self.pack_tokens)
         self.distinct += tree.size
-        walk = _Walk(self, tree, Path(), Tally(tree), answered)
+        walk = _Walk(self, tree, Path(tree.longest), Tally(tree), answered)
         todo = tree.wanted(answered)
         proof = _Proof.of(tree, answered) if tree.longest > self.proven else None
         for pack in tree.plan:
@@ -158,7 +158,8 @@ class _Walk:
         import torch
 
         model = self.scorer.model
-        reads = list(self.tree.reads(pack, self.answered))
+        # Of answered requests as well: the number of logits that are computed together can change their last bit.
+        reads = list(self.tree.reads(pack))
         with torch.inference_mode():
             depths = torch.tensor(pack.depths(), device=model.device)
             hidden = model.hidden(
@@ -176,7 +177,7 @@ class _Walk:
         for read in reads:
             end = start + len(read.tokens)
             score = self.tally.add(read, logprobs[start:end], greedy[start:end])
-            if score:
+            if score and score.member.owner not in self.answered:
                 found.append((read.row, score))
             start = end
         return found
