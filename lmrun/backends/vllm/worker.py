@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any
@@ -45,9 +46,11 @@ def main() -> None:
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # the parent is gone, or wants no more
     except Exception as error:
+        # First the log: once the parent knows, it may end this process at any moment.
+        traceback.print_exc()
         text = f"{type(error).__name__}: {' '.join(str(error).split())}"
         connection.send(Failed(text, _is_out_of_memory(error, text)))
-        raise
+        sys.exit(1)
     finally:
         sys.stdout.flush()
 
