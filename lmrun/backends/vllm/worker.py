@@ -45,7 +45,7 @@ def main() -> None:
         worker.work(connection)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass  # the parent is gone, or wants no more
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the process ends, and the parent says why
         # First the log: once the parent knows, it may end this process at any moment.
         traceback.print_exc()
         text = f"{type(error).__name__}: {' '.join(str(error).split())}"

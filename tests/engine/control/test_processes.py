@@ -103,6 +103,7 @@ def test_a_lost_terminal_ends_an_engine_unless_that_is_ignored(world: World, sta
     other.write_text(manifest.read_text().replace('"stub"', '"other"'))
     engine = start(other)
     _, client = working(world)
+    assert client.send("pause").ok  # it cannot end by itself
     os.kill(engine.pid, signal.SIGHUP)
     assert engine.wait(60) == 130
     client.close()
