@@ -101,11 +101,16 @@ def _seen(unusual: re.Match[str]) -> str:
                 out.append(_mark(c, marks, alone=before in "\n\t"))
             continue
         marks, before = 0, c
-        if c in _JOINERS and 0 < place < len(run) - 1:
+        if c in _JOINERS and _joins(run[place - 1 : place], run[place + 1 : place + 2]):
             out.append(_JOINERS[c])
         else:
             out.append(_visible(c, category))
     return "".join(out)
+
+
+def _joins(before: str, after: str) -> bool:
+    """Whether there is something to join that stays as it is."""
+    return all(c and unicodedata.category(c)[0] != "C" for c in (before, after))
 
 
 def _mark(c: str, count: int, *, alone: bool) -> str:

@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from textual._compositor import CompositorUpdate
@@ -48,6 +48,7 @@ def test_any_text_is_safe(text: str) -> None:
 
 
 @given(anything)
+@example("\x1f\u200c\x1f")
 def test_safe_text_is_left_as_it_is(text: str) -> None:
     assert safe(safe(text)) == safe(text)
 
