@@ -65,6 +65,13 @@ class Peer:
         return done.stdout.strip()
 
     @cached_property
+    def transformers(self) -> str:
+        """The version of transformers beside it."""
+        code = "import importlib.metadata as m; print(m.version('transformers'))"
+        done = subprocess.run([self.python, "-c", code], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    @cached_property
     def _common(self) -> list[str]:
         return [self.version, RUNNER.read_text(encoding="utf-8"), str(self.mirror), *REPLIES]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,9 @@ def test_a_real_model_answers_alike(model: Path, setting: Setting, peer: Peer, o
 
 
 def test_an_encoder_decoder_answers_alike(peer: Peer, ours: Ours) -> None:
+    ours_is, theirs_is = metadata.version("transformers"), peer.transformers
+    if ours_is.split(".")[0] != theirs_is.split(".")[0]:
+        pytest.skip(f"transformers {theirs_is} scales what a T5 puts out, and {ours_is} does not")
     model = make_encoder_decoder(peer.cache / "model-t5", peer.mirror)
     # lm-eval lets an encoder-decoder generate as many tokens more as the longest prompt of its batch has.
     tasks = [task for task in MODEL_TASKS if task != "gsm8k"]
