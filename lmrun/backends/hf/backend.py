@@ -198,7 +198,7 @@ class HfBackend:
         alike: defaultdict[str, list[Asked]] = defaultdict(list)
         for row, wanted in asked:
             if row.owner not in done:
-                alike[canonical_json(asdict(wanted))].append((row, wanted))
+                alike[_kind(wanted)].append((row, wanted))
         for name in sorted(alike):
             rows = sorted(
                 (row for row, _ in alike[name]), key=lambda row: (-len(row.inputs), row.inputs.tobytes(), row.owner)
@@ -212,7 +212,10 @@ class HfBackend:
         if not loaded.shared:
             return
         generator = loaded.shared.generator
-        together = [one for one in asked if generator.can(one[1])]
+        # Most requests ask for the same, and looking through what transformers could do takes its time.
+        kinds = {_kind(wanted): wanted for _, wanted in asked}
+        possible = {kind for kind, wanted in kinds.items() if generator.can(wanted)}
+        together = [one for one in asked if _kind(one[1]) in possible]
         try:
             for others in self._shares_of([(row.inputs, row.owner) for row, _ in together], answered):
                 for answers in generator.answers(together, others):
@@ -355,6 +358,11 @@ def _unless_out_of_memory(answer: Callable[[Sequence[_In]], _Out], rows: Sequenc
         if not is_out_of_memory(error):
             raise
         return None
+
+
+def _kind(wanted: Generation) -> str:
+    """The same for all that can be continued in one batch."""
+    return canonical_json(asdict(wanted))
 
 
 def _unscored(row: Row) -> list[Score]:

@@ -54,6 +54,8 @@ class _Running:
     prompt: PromptRow
     wanted: Generation
     watch: Watch
+    style: str
+    """Rows of one style are sampled together; empty for those that are not."""
     tokens: list[int] = field(default_factory=list)
     logprob: float = 0.0
     """Of the tokens, where it is asked for."""
@@ -118,15 +120,16 @@ class TreeGenerator:
 
     def start(self, prompt: PromptRow, wanted: Generation) -> _Running:
         """A row of which nothing is there yet."""
-        return _Running(prompt, wanted, self.generator.watch(prompt, wanted))
+        style = canonical_json(dict(wanted.options)) if wanted.sample else ""
+        return _Running(prompt, wanted, self.generator.watch(prompt, wanted), style)
 
     def choose(self, rows: Sequence[_Running], logits: Any) -> list[int | None]:
         """The next token of each row by its ``logits``, float32; None where they are no numbers."""
         tokens = logits.argmax(dim=-1)
         sampled: defaultdict[str, list[int]] = defaultdict(list)
         for i, row in enumerate(rows):
-            if row.wanted.sample:
-                sampled[canonical_json(dict(row.wanted.options))].append(i)
+            if row.style:
+                sampled[row.style].append(i)
         for alike in sampled.values():
             scores = logits[alike]
             for warp in warpers(self.generator.sampling(rows[alike[0]].wanted.options), logits.device):

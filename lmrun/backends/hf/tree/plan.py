@@ -31,6 +31,10 @@ class Tree:
     """Rows planned as packs; which of them are run depends on what is answered already."""
 
     rows: Sequence[Row]
+    inputs: Sequence[array[int]]
+    """Of the rows."""
+    longest: int
+    """The row with the most tokens."""
     plan: Sequence[Pack]
     readers: dict[int, list[int]]
     """By identity of a node: the rows of which tokens are scored in it."""
@@ -38,8 +42,10 @@ class Tree:
     @classmethod
     def of(cls, rows: Sequence[Row], size: int) -> Tree:
         """Rows with different inputs, in packs of ``size`` tokens."""
-        root = build([row.inputs for row in rows], _ranks(rows))
-        return cls(rows, list(packs(root, size)), _readers(root, rows))
+        inputs = [row.inputs for row in rows]
+        longest = max(range(len(rows)), key=lambda i: len(inputs[i]))
+        root = build(inputs, _ranks(rows, longest))
+        return cls(rows, inputs, longest, list(packs(root, size)), _readers(root, rows))
 
     @property
     def size(self) -> int:
@@ -47,9 +53,9 @@ class Tree:
         return sum(pack.size for pack in self.plan)
 
     @property
-    def longest(self) -> int:
+    def length(self) -> int:
         """Tokens of the longest row."""
-        return max(len(row.inputs) for row in self.rows)
+        return len(self.inputs[self.longest])
 
     def member(self, read: Read) -> Member:
         """Whose tokens these are."""
@@ -71,7 +77,7 @@ class Tree:
         return needed(self.plan, {p.number for p in self.plan if any(True for _ in self.reads(p, answered))})
 
 
-def _ranks(rows: Sequence[Row]) -> list[int]:
+def _ranks(rows: Sequence[Row], longest: int) -> list[int]:
     """The order of rows: that with the most tokens first, so that memory runs out at once, then requests at random, so
     that what is done early is like what is left; windows of a text one after the other.
     """
@@ -80,7 +86,6 @@ def _ranks(rows: Sequence[Row]) -> list[int]:
     random.Random(len(owners)).shuffle(order)
     place = dict(zip(owners, order, strict=True))
     parts = 1 + max(member.part for row in rows for member in row.members)
-    longest = max(range(len(rows)), key=lambda i: len(rows[i].inputs))
     place.update(dict.fromkeys((member.owner for member in rows[longest].members), -1))
     return [min(place[m.owner] * parts + m.part for m in row.members) for row in rows]
 

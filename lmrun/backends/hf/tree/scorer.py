@@ -51,9 +51,9 @@ class TreeScorer:
             return
         tree = Tree.of(rows, self.pack_tokens)
         self.distinct += tree.size
-        walk = _Walk(self, tree, Path(tree.longest), Tally(tree), answered)
+        walk = _Walk(self, tree, Path(tree.length), Tally(tree), answered)
         todo = tree.wanted(answered)
-        proof = _Proof.of(tree, answered) if tree.longest > self.proven else None
+        proof = _Proof.of(tree, answered) if tree.length > self.proven else None
         for pack in tree.plan:
             if pack.number not in todo:
                 continue
@@ -80,7 +80,7 @@ class TreeScorer:
                 raise Unshareable(
                     f"a log-likelihood is {score.logprob:.6g} with shared prefixes and {alone.logprob:.6g} without"
                 )
-        self.proven = tree.longest
+        self.proven = tree.length
 
 
 @dataclass(slots=True)
@@ -93,8 +93,7 @@ class _Proof:
 
     @classmethod
     def of(cls, tree: Tree, answered: frozenset[int]) -> _Proof:
-        longest = max(range(len(tree.rows)), key=lambda i: len(tree.rows[i].inputs))
-        return cls(longest if tree.rows[longest].without(answered).members else None, [])
+        return cls(tree.longest if tree.rows[tree.longest].without(answered).members else None, [])
 
     def add(self, found: Found) -> Found:
         """Everything that was held back, once it is enough."""
@@ -162,9 +161,7 @@ class _Walk:
         reads = list(self.tree.reads(pack))
         with torch.inference_mode():
             depths = torch.tensor(pack.depths(), device=model.device)
-            hidden = model.hidden(
-                PackFrame(pack, self.path, depths), pack.tokens([row.inputs for row in self.tree.rows])
-            )
+            hidden = model.hidden(PackFrame(pack, self.path, depths), pack.tokens(self.tree.inputs))
             places = [place for read in reads for place in read.places]
             values = model.logprobs(hidden, places, [token for read in reads for token in read.tokens])
         self.path.step()
