@@ -111,6 +111,9 @@ def main() -> None:
         if isinstance(ending.__context__, typer.Abort):
             sys.exit(ExitCode.INTERRUPTED)
         raise
+    finally:
+        # The interpreter looks for cycles among everything that is left before it ends: a second with torch in memory.
+        gc.freeze()
 
 
 def _report(error: LmrunError) -> None:

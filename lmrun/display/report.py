@@ -119,11 +119,18 @@ def closing_words(reader: RunReader) -> str:
             f"lmrun show {reader.run.path} --truncated"
         )
     lines.extend(_spent(reader))
-    took = info["finished"] - info["created"] if "finished" in info and "created" in info else None
-    lines.append(f"{info.get('status', '?')}{f' in {duration(took)}' if took else ''}: {reader.run.path}")
+    lines.append(f"{info.get('status', '?')}{_took(info)}: {reader.run.path}")
     if any(job.n_scored for job in jobs):
         lines.append(f"look at samples: lmrun show {reader.run.path} --wrong")
     return safe("\n".join(lines) + "\n")  # some words are those of a server
+
+
+def _took(info: Mapping[str, Any]) -> str:
+    if "finished" not in info or "created" not in info:
+        return ""
+    took = duration(info["finished"] - info["created"])
+    # Nobody worked on it in between.
+    return f", {took} after it was begun" if info.get("resumed") else f" in {took}"
 
 
 def _failures(jobs: Sequence[JobView]) -> Iterator[str]:

@@ -271,20 +271,28 @@ def plan_models(entries: Sequence[ModelEntry], offline: bool) -> list[PlannedMod
     models = []
     for entry in entries:
         spec = ModelSpec(entry.name, entry.backend, entry.model, dict(entry.options), offline)
-        models.append(_plan_model(spec))
+        models.append(_plan_model(spec, entry.location))
     return models
 
 
-def _plan_model(spec: ModelSpec) -> PlannedModel:
+def _plan_model(spec: ModelSpec, place: Location | None) -> PlannedModel:
     def make(state: Path | None = None) -> Backend:
         return backend_class(spec.backend)(replace(spec, state=state))
 
     try:
         return PlannedModel(spec, make().identify(), None, make)
     except BackendError as error:
-        return PlannedModel(spec, None, error, make)
+        return PlannedModel(spec, None, _placed(error, place), make)
     except Exception as error:  # noqa: BLE001 - a plug-in may raise anything; the other models are not to suffer
-        return PlannedModel(spec, None, BackendError(f"{type(error).__name__}: {error}"), make)
+        return PlannedModel(spec, None, _placed(BackendError(f"{type(error).__name__}: {error}"), place), make)
+
+
+def _placed(error: BackendError, place: Location | None) -> BackendError:
+    """The error of a model with the entry of the manifest that it comes from."""
+    if place is None or error.problems:
+        return error
+    problem = Problem(error.message, place, hint=error.hint)
+    return BackendError(f"{place}: {error.message}", hint=error.hint, problems=(problem,))
 
 
 def build_plan(manifest: Manifest, sources: Sources) -> Plan:

@@ -98,7 +98,8 @@ def _carry_out(
         engine = _Engine(plan, opened, store, answerer, tracker, log)
         where = str(cache.absolute()) if cache else None
         process = {"pid": os.getpid(), "host": socket.gethostname()}
-        store.set_info(status="running", **process, cache=where, stopped=None, **budget.facts())
+        again = {"resumed": True} if opened.resumed else {}
+        store.set_info(status="running", **process, **again, cache=where, stopped=None, **budget.facts())
         tracker.measure(MachineReader().read)
         log.write("info", "resumed" if opened.resumed else "started", pid=os.getpid())
         try:

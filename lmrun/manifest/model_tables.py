@@ -16,6 +16,7 @@ from lmrun.manifest.values import (
     Device,
     DeviceMap,
     Dtype,
+    FileWithin,
     Flag,
     Label,
     MaxMemory,
@@ -98,7 +99,7 @@ class HfModel(ModelKeys):
     """Hub id or local path of a PEFT adapter (LoRA …), put on the model."""
     delta: Axis[Text] | None = None
     """Hub id or local path of weights that are added to those of the model."""
-    gguf_file: Axis[Text] | None = None
+    gguf_file: Axis[FileWithin] | None = None
     """Name of a GGUF file in the folder or repository of the model, loaded in place of its other weights."""
     quantization: Axis[Quantization] | None = None
     """Let bitsandbytes quantise the weights. Absent: as the checkpoint is, which may be quantised itself."""

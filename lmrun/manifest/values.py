@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import PurePath
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
@@ -40,9 +42,17 @@ def one_of(choices: Iterable[str]) -> str:
     return "one of " + ", ".join(f'"{choice}"' for choice in choices)
 
 
+def _within(path: str) -> str:
+    parts = PurePath(path)
+    if parts.is_absolute() or ".." in parts.parts:
+        raise ValueError("not inside")
+    return path
+
+
 _DTYPES = ("auto", "float32", "float16", "bfloat16", "float64")
 _QUANTIZATIONS = ("int8", "nf4", "fp4")
 _DEVICES = ("auto", "cpu", "cuda", "cuda:0", "mps")
+_DEVICE_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")
 _TOO_LONG = ("left", "middle", "error", "skip")
 _COMPAT = ("lm-eval",)
 _MODES = ("live", "batch")
@@ -96,12 +106,24 @@ Free: TypeAlias = Annotated[
 ]
 Option: TypeAlias = Annotated[JsonValue, expects("text, a number, true or false, a list or a table")]
 DeviceMap: TypeAlias = Annotated[
-    Annotated[str, Field(strict=True, min_length=1)] | dict[str, Annotated[str, BARE] | Annotated[int, BARE]],
-    expects('text such as "auto", or a table from module name to device'),
+    Literal["auto", "balanced", "balanced_low_0", "sequential"]
+    | Annotated[str, Field(strict=True, pattern=r"^(cpu|mps|cuda(:[0-9]+)?)$")]
+    | dict[str, Annotated[str, BARE] | Annotated[int, BARE]],
+    expects(one_of(_DEVICE_MAPS) + ", a device, or a table from module name to device", _DEVICE_MAPS),
 ]
 MaxMemory: TypeAlias = Annotated[
-    dict[str, Annotated[str, Field(strict=True, min_length=1)] | Annotated[int, Field(strict=True, gt=0)]],
-    expects('a table from device to memory such as { 0 = "20GiB", cpu = "60GiB" }'),
+    dict[
+        Annotated[str, Field(pattern=r"^([0-9]+|cpu|mps|disk)$")],
+        Annotated[str, Field(strict=True, pattern=r"(?i)^[0-9]+ *[kmgt]i?b$")]
+        | Annotated[int, Field(strict=True, gt=0)],
+    ],
+    expects('a table from device (0, 1 …, "cpu") to bytes, or to text such as { 0 = "20GiB", cpu = "60GiB" }'),
+]
+FileWithin: TypeAlias = Annotated[
+    str,
+    Field(strict=True, min_length=1),
+    AfterValidator(_within),
+    expects('a path inside the folder or repository of the model, such as "model-q4_0.gguf"'),
 ]
 Quantization: TypeAlias = Annotated[Literal["int8", "nf4", "fp4"], expects(one_of(_QUANTIZATIONS), _QUANTIZATIONS)]
 Replicas: TypeAlias = Annotated[

@@ -94,6 +94,28 @@ except SystemExit as ending:
     assert imported(code) & (HEAVY | {"tokenizers", "safetensors"}) == set()
 
 
+def test_a_plan_counts_tokens_without_a_model_library(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    manifest = tmp_path / "m.toml"
+    manifest.write_text(
+        '[[models]]\nbackend = "hf"\nmodel = "bundled:demo"\n[[tasks]]\nname = "demo_facts"\nlimit = 2\n'
+    )
+    code = f"""
+import contextlib, io, os
+os.chdir({str(tmp_path)!r})
+sys.argv = ["lmrun", "plan", "m.toml", "--json"]
+from lmrun.cli import main
+said = io.StringIO()
+try:
+    with contextlib.redirect_stdout(said):
+        main()
+except SystemExit as ending:
+    assert ending.code == 0, ending.code
+assert json.loads(said.getvalue())["total"]["prompt_tokens"] > 0
+"""
+    assert imported(code) & HEAVY == set()
+
+
 def test_the_terminal_app_comes_up_without_what_only_a_run_or_a_plot_needs() -> None:
     late = ("lmrun.manifest", "lmrun.scoring", "lmrun.tasks", "lmrun.data")
     modules = imported(f"import lmrun.tui.app, lmrun.cli.tui\nassert not set({late}) & set(sys.modules)")

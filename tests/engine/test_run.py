@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lmrun.backends.generation import normalise
+from lmrun.display.report import closing_words
 from lmrun.engine.check import check_manifest
 from lmrun.engine.inputs import Overrides, open_manifest, open_sources
 from lmrun.engine.plan import build_plan
@@ -132,6 +133,17 @@ def test_a_model_that_does_not_start_does_not_stop_the_others(world: World) -> N
     assert reader.models()[1]["error"]["message"] == "no such weights"
 
 
+def test_what_a_model_cannot_be_is_told_with_its_place(world: World) -> None:
+    wrong = 'name = "wrong"\nbackend = "hf"\nmodel = "nowhere"\nadapter = "a"\ndelta = "b"\n'
+    manifest = world.manifest(wrong, world.stub())
+    place = f"{manifest}:{manifest.read_text().splitlines().index('[[models]]') + 1}:1"
+    (problem,) = check_manifest(str(manifest), Overrides()).problems
+    assert str(problem.location) == place and "adapter and delta exclude each other" in problem.message
+    outcome = world.run(manifest)
+    assert {model for model, _, _ in world.scores(outcome)} == {"stub"}
+    assert f'{place}: model "wrong": adapter and delta' in closing_words(RunReader(outcome.directory))
+
+
 def test_a_backend_that_breaks_on_one_job_does_not_stop_the_others(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -176,6 +188,7 @@ def test_an_interrupted_run_goes_on_where_it_was(world: World, monkeypatch: pyte
     assert first.exit_code is ExitCode.INTERRUPTED
     second = world.run(manifest)
     assert complete(second) and second.directory == first.directory
+    assert "after it was begun: " in closing_words(RunReader(second.directory))
     asked = world.calls()
     assert len(set(asked)) == 40
     assert len(asked) - len(set(asked)) == 2  # the batch that was cut short
@@ -264,8 +277,6 @@ def test_a_doc_that_cannot_be_rendered_is_an_error_of_that_doc(world: World) -> 
 
 
 def test_a_target_that_is_no_choice_is_told_before_the_model_answers(world: World) -> None:
-    from lmrun.engine.check import check_manifest
-    from lmrun.engine.inputs import Overrides
 
     task = world.folder / "tasks" / "colours.yaml"
     task.write_text(task.read_text().replace("doc_to_target: answer", "doc_to_target: anser"))

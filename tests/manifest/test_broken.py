@@ -231,6 +231,18 @@ BROKEN: dict[str, tuple[str, list[Found]]] = {
         MODEL + 'device = "cpu"\ndevice_map = "auto"\n' + TASK,
         [Found((5, 1), "`device` and `device_map` both say", "one of the two", "device_map spreads")],
     ),
+    "no such way to spread a model": (
+        MODEL + 'device_map = "autoo"\n' + TASK,
+        [Found((4, 14), '`device_map` cannot be "autoo"', '"balanced"', "did you mean 'auto'?")],
+    ),
+    "memory in words": (
+        MODEL + 'device_map = "auto"\nmax_memory = { 0 = "20 gigs" }\n' + TASK,
+        [Found((5, 14), "`max_memory` cannot be a table", '"20GiB"')],
+    ),
+    "a file outside of the model": (
+        MODEL + 'gguf_file = "../x.gguf"\n' + TASK,
+        [Found((4, 13), '`gguf_file` cannot be "../x.gguf"', "inside the folder")],
+    ),
     "a word of lm-eval for reasoning": (
         MODEL + 'think_end_token = "</think>"\n' + TASK,
         [Found((4, 1), "unknown key `think_end_token`", "reasoning", "here it is called `reasoning`")],

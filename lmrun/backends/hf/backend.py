@@ -15,7 +15,7 @@ from lmrun.backends.generation import Generation
 from lmrun.backends.hf.generating import Answer, PromptRow
 from lmrun.backends.hf.identify import identify, resolve_dtype, stated_max_length
 from lmrun.backends.hf.loaded import GENERATION_BATCHES, Loaded
-from lmrun.backends.hf.loading import is_out_of_memory, load_model, load_tokenizer, quiet, release_memory
+from lmrun.backends.hf.loading import is_out_of_memory, load_counter, load_encoder, load_model, quiet, release_memory
 from lmrun.backends.hf.options import HfOptions
 from lmrun.backends.hf.packages import check_packages
 from lmrun.backends.hf.plan import Room, Row, batches, merge_rows, padded_length, rounds
@@ -25,8 +25,8 @@ from lmrun.backends.hf.sources import Sources, read_config
 from lmrun.backends.hf.tree.generator import Asked
 from lmrun.backends.hf.tree.scorer import TreeScorer
 from lmrun.backends.hf.tree.shared import Unshareable
-from lmrun.backends.templates import delimiters, template_file, template_name
-from lmrun.backends.tokenize import Encoder, Unanswerable
+from lmrun.backends.templates import delimiters
+from lmrun.backends.tokenize import Unanswerable
 from lmrun.errors import BackendError
 from lmrun.requests import Request, Response, ResponseError, canonical_json
 
@@ -77,7 +77,7 @@ class HfBackend:
             return
         config = self._config()
         check_packages(self._options, config)
-        encoder = self._encoder()
+        encoder = load_encoder(self._sources.tokenizer, self._options)
         with quiet():
             model = load_model(self._sources, self._options, resolve_dtype(self._options.dtype, config))
         folder = self._sources.tokenizer.folder
@@ -94,18 +94,9 @@ class HfBackend:
         """``config.json``; a GGUF file has a configuration of its own."""
         return {} if self._options.gguf_file else read_config(self._sources.model)
 
-    def _encoder(self) -> Encoder:
-        with quiet():
-            tokenizer = load_tokenizer(self._sources.tokenizer, self._options)
-        template = template_file(self._options.chat_template)
-        if template is not None:
-            tokenizer.chat_template = template
-        name = template_name(self._options.chat_template)
-        return Encoder(tokenizer, add_bos_token=self._options.add_bos_token, template_name=name)
-
     def counter(self) -> Callable[[Request], int]:
         """Counts prompt tokens with the tokenizer. Raises :class:`~lmrun.errors.BackendError`."""
-        return self._encoder().count
+        return load_counter(self._sources.tokenizer, self._options)
 
     def close(self) -> None:
         """Free the model and its memory."""

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from lmrun.backends import light_tokenizer
 from lmrun.backends.hf.changes import add_delta, put_on
 from lmrun.backends.hf.options import HfOptions
 from lmrun.backends.hf.sources import Sources
 from lmrun.backends.source import Source
+from lmrun.backends.templates import template_file, template_name
+from lmrun.backends.tokenize import Encoder
 from lmrun.errors import BackendError
+from lmrun.requests import Request
 
 
 @contextmanager
@@ -40,6 +44,32 @@ def load_tokenizer(source: Source, options: HfOptions) -> Any:
         )
     except Exception as error:  # boundary: loaders raise anything
         raise _failed("tokenizer", source, error) from error
+
+
+def load_encoder(source: Source, options: HfOptions) -> Encoder:
+    """What turns requests into tokens as the model at ``source`` wants them.
+
+    Raises:
+        BackendError: there is no such tokenizer, or no such template.
+    """
+    with quiet():
+        tokenizer = load_tokenizer(source, options)
+    template = template_file(options.chat_template)
+    if template is not None:
+        tokenizer.chat_template = template
+    return Encoder(tokenizer, add_bos_token=options.add_bos_token, template_name=template_name(options.chat_template))
+
+
+def load_counter(source: Source, options: HfOptions) -> Callable[[Request], int]:
+    """What counts prompt tokens as the encoder would, without the seconds that transformers takes where it can.
+
+    Raises:
+        BackendError: see :func:`load_encoder`.
+    """
+    if options.gguf_file or options.trust_remote_code:
+        return load_encoder(source, options).count  # only transformers makes such tokenizers
+    bos, template = options.add_bos_token, options.chat_template
+    return light_tokenizer.load_encoder(source, add_bos_token=bos, chat_template=template).count
 
 
 def load_model(sources: Sources, options: HfOptions, dtype: str) -> Any:

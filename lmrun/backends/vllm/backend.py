@@ -10,12 +10,11 @@ from typing import Any
 from lmrun.backends import fingerprint as files
 from lmrun.backends.base import Capability, Chunk, ModelIdentity, ModelSpec, Needs, Usage
 from lmrun.backends.hf.identify import resolve_dtype, stated_max_length
-from lmrun.backends.hf.loading import load_tokenizer, quiet
+from lmrun.backends.hf.loading import load_counter, load_encoder
 from lmrun.backends.hf.reasoning import ReasoningDecoder
 from lmrun.backends.hf.sources import read_config
 from lmrun.backends.source import Source, locate
-from lmrun.backends.templates import delimiters, template_file, template_name
-from lmrun.backends.tokenize import Encoder
+from lmrun.backends.templates import delimiters
 from lmrun.backends.vllm.desk import Desk
 from lmrun.backends.vllm.devices import device_groups
 from lmrun.backends.vllm.identify import adapter_config, identify, version
@@ -75,7 +74,7 @@ class VllmBackend:
             return
         options, folder = self._options.model, self._tokenizer_source.folder
         found = delimiters(folder, options.reasoning, options.chat_template)
-        encoder = self._encoder()
+        encoder = load_encoder(self._tokenizer_source, self._options.model)
         configured = files.read_json(self._source.folder / "generation_config.json")
         self._desk = Desk(
             encoder,
@@ -92,19 +91,9 @@ class VllmBackend:
     def _configured_end(self, configured: Mapping[str, Any]) -> Any:
         return configured.get("eos_token_id", self._config.get("eos_token_id"))
 
-    def _encoder(self) -> Encoder:
-        options = self._options.model
-        with quiet():
-            tokenizer = load_tokenizer(self._tokenizer_source, options)
-        template = template_file(options.chat_template)
-        if template is not None:
-            tokenizer.chat_template = template
-        name = template_name(options.chat_template)
-        return Encoder(tokenizer, add_bos_token=options.add_bos_token, template_name=name)
-
     def counter(self) -> Callable[[Request], int]:
         """Counts prompt tokens with the tokenizer. Raises :class:`~lmrun.errors.BackendError`."""
-        return self._encoder().count
+        return load_counter(self._tokenizer_source, self._options.model)
 
     def _start(self, deaths: int) -> Sequence[Engine]:
         """The engines, on their devices."""
