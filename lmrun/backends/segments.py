@@ -17,8 +17,8 @@ _CUT = re.compile(r"(?<=[A-Za-z]{2}) (?=[A-Za-z]{2})")
 _LEAST = 192
 """Characters of a piece, unless a line ends in it. The next one begins at the first cut after that, or in the next
 line: so an example has the same pieces in every prompt, whatever stands before it."""
-_SHORT = 1024
-"""Characters below which the library itself is faster."""
+_SHORT, _SHORT_SHARED = 1024, 256
+"""Characters below which the library itself is faster; the second of texts that begin alike, as those of choices do."""
 _MOST_KEPT = 1 << 22
 """Characters of the pieces whose tokens are remembered."""
 _SPLITTERS = frozenset(("ByteLevel", "Split", "Digits", "Punctuation"))
@@ -43,7 +43,7 @@ class Segments:
         self._tokenizer = tokenizer
         self._before = before
         # A tokenizer of transformers takes its time whatever the text.
-        self._short = 0 if getattr(tokenizer, "is_fast", False) else _SHORT
+        self._slow = bool(getattr(tokenizer, "is_fast", False))
         self._known: dict[str, array[int]] = {}
         self._kept = 0
 
@@ -56,9 +56,12 @@ class Segments:
         whole, bare = tokenizer.encode(_PROBE), tokenizer.encode(_PROBE, add_special_tokens=False)
         return cls(tokenizer, before) if whole == [*before, *bare] else None
 
-    def encode(self, text: str, *, special: bool) -> list[int]:
-        """Token ids of a text, with the special tokens that the tokenizer adds or without."""
-        if len(text) < self._short:
+    def encode(self, text: str, *, special: bool, shared: bool = False) -> list[int]:
+        """Token ids of a text, with the special tokens that the tokenizer adds or without.
+
+        ``shared`` says that texts before or after it begin alike; it changes how long this takes, and nothing else.
+        """
+        if not self._slow and len(text) < (_SHORT_SHARED if shared else _SHORT):
             whole: list[int] = self._tokenizer.encode(text, add_special_tokens=special)
             return whole
         parts = list(pieces(text))

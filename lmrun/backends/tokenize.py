@@ -201,20 +201,24 @@ class Encoder:
         """Token ids of a text to be scored, with the special tokens that the tokenizer adds."""
         return self._encode(text, self._prefix_text)
 
+    def _choice(self, text: str) -> list[int]:
+        """The same for one of several texts with one beginning."""
+        return self._encode(text, self._prefix_text, shared=True)
+
     def prompt(self, text: str) -> list[int]:
         """Token ids of a text to be continued; never empty."""
         return self._encode(text, self.tokenizer.bos_token or "") or [self._prefix("an empty prompt")]
 
-    def _encode(self, text: str, bos: str) -> list[int]:
+    def _encode(self, text: str, bos: str, *, shared: bool = False) -> list[int]:
         special = self._adds_special(text, bos)
-        ids = self._ids(text, special)
+        ids = self._ids(text, special, shared)
         first = self.tokenizer.bos_token_id
         # Some tokenizers have a BOS but no rule to add it; who asks for one in the manifest gets it.
         return [first, *ids] if special and self._add_bos and first is not None and ids[:1] != [first] else ids
 
-    def _ids(self, text: str, special: bool) -> list[int]:
+    def _ids(self, text: str, special: bool, shared: bool) -> list[int]:
         if self._segments:
-            return self._segments.encode(text, special=special)
+            return self._segments.encode(text, special=special, shared=shared)
         ids = self._ahead.ids.get((text, special))
         return self.tokenizer.encode(text, add_special_tokens=special) if ids is None else ids
 
@@ -240,7 +244,7 @@ class Encoder:
         if not context:
             return self._unconditional(continuation)
         own = self._context(text)
-        whole = self.encode(text + continuation)
+        whole = self._choice(text + continuation)
         scored = whole[len(own) :]
         if not scored:
             alone = self.tokenizer.encode(continuation, add_special_tokens=False)
@@ -271,7 +275,7 @@ class Encoder:
 
     def _context(self, text: str) -> list[int]:
         if self._last_context[0] != text:
-            self._last_context = (text, self.encode(text))
+            self._last_context = (text, self._choice(text))
         return self._last_context[1]
 
     def windows(self, text: str, max_length: int) -> list[Window]:

@@ -77,15 +77,26 @@ MASKED: dict[str, tuple[str, dict[str, Any]]] = {
     "gptj": ("GPTJ", {**_OLD, "rotary_dim": 8}),
     "codegen": ("CodeGen", {**_OLD, "rotary_dim": 8}),
     "stablelm": ("StableLm", {**_GROUPED, "hidden_size": 64}),
-}
-"""They are, while the model's own attention stays in place."""
-
-ALONE: dict[str, tuple[str, dict[str, Any]]] = {
     "falcon with alibi": ("Falcon", {**_FALCON, "alibi": True}),
     "bloom": (
         "Bloom",
         {"vocab_size": VOCABULARY, "hidden_size": 48, "n_layer": 2, "n_head": 4, "initializer_range": 0.2},
     ),
+    "mpt": (
+        "Mpt",
+        {
+            "vocab_size": VOCABULARY,
+            "d_model": 48,
+            "n_layers": 2,
+            "n_heads": 4,
+            "max_seq_len": POSITIONS,
+            "initializer_range": 0.2,
+        },
+    ),
+}
+"""They are, while the model's own attention stays in place."""
+
+ALONE: dict[str, tuple[str, dict[str, Any]]] = {
     "mamba": ("Mamba", {"vocab_size": VOCABULARY, "hidden_size": 48, "num_hidden_layers": 2}),
     "dynamic rope": (
         "Llama",

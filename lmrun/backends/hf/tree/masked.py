@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from lmrun.backends.hf.tree.packed import PackFrame
+
+_ALIBI = {"bloom": "build_alibi_tensor", "falcon": "build_alibi_tensor", "mpt": "build_mpt_alibi_tensor"}
+"""By kind of model, which function of its module gives what is added to attention by the place of a key."""
 
 
 def masked_pass(model: Any, decoder: Any, frame: Any, inputs: Any, depths: Any) -> Any:
@@ -16,13 +22,14 @@ def masked_pass(model: Any, decoder: Any, frame: Any, inputs: Any, depths: Any) 
     cache = DynamicCache(config=model.config)
     for layer, (key, value) in frame.path.layers.items() if before else ():
         cache.update(key[None, :, :before], value[None, :, :before], layer)
-    found = decoder(
-        input_ids=inputs,
-        position_ids=depths,
-        attention_mask=_mask(frame, inputs.shape[1], model.dtype),
-        past_key_values=cache,
-        use_cache=True,
-    )
+    with _alibi(decoder, frame, inputs.shape[1]):
+        found = decoder(
+            input_ids=inputs,
+            position_ids=depths,
+            attention_mask=_mask(frame, inputs.shape[1], model.dtype),
+            past_key_values=cache,
+            use_cache=True,
+        )
     for layer, kept in enumerate(cache.layers):
         keys, values = (tensor[0, :, before : before + frame.size] for tensor in (kept.keys, kept.values))
         frame.path.keep(layer, frame.pack, keys, values)
@@ -39,3 +46,29 @@ def _mask(frame: PackFrame, length: int, dtype: Any) -> Any:
     visible[:size, : before + size] = frame.visible
     hidden = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
     return hidden.masked_fill_(~visible, torch.finfo(dtype).min)[None, None]
+
+
+@contextmanager
+def _alibi(decoder: Any, frame: PackFrame, length: int) -> Iterator[None]:
+    """Linear biases (Press et al., arXiv:2108.12409) by where keys stand in their rows instead of in the pack."""
+    import torch
+
+    name = _ALIBI.get(decoder.config.model_type)
+    if name is None:
+        yield
+        return
+    module = vars(sys.modules[type(decoder).__module__])
+    own = module[name]
+    # Padding may stand anywhere: nobody else looks at it.
+    depths = torch.nn.functional.pad(frame.key_depths, (0, length - frame.size))
+
+    def at_depths(*given: Any, **named: Any) -> Any:
+        if isinstance(given[0], torch.Tensor):  # the mask, by which places would be counted
+            given = (torch.ones((1, frame.deepest + 1), device=depths.device), *given[1:])
+        return own(*given, **named)[..., depths]
+
+    module[name] = at_depths
+    try:
+        yield
+    finally:
+        module[name] = own

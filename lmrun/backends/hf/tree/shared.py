@@ -14,7 +14,7 @@ from lmrun.backends.hf.tree.masked import masked_pass
 _LOGITS = 1 << 25
 """Float32 numbers of logits in memory at once."""
 _FULL_ATTENTION = {"full_attention", "sliding_attention"}
-_MASKED = {"codegen", "falcon", "gptj", "stablelm"}
+_MASKED = {"bloom", "codegen", "falcon", "gptj", "mpt", "stablelm"}
 """Models whose attention cannot be replaced, but which take a mask of any shape, positions, and keys from before."""
 _MOVING_POSITIONS = {"dynamic", "longrope"}
 """Kinds of rotary embedding that look at the longest row of a batch."""
@@ -34,7 +34,7 @@ def obstacle(model: Any) -> str | None:
     config = model.config.get_text_config()
     if model.config.is_encoder_decoder:
         return f"{config.model_type} has an encoder"
-    if not getattr(model, "_supports_attention_backend", False) and not _takes_masks(config):
+    if not getattr(model, "_supports_attention_backend", False) and config.model_type not in _MASKED:
         return f"{config.model_type} computes its attention in its own way"
     if getattr(model, "_is_stateful", False) or not set(getattr(config, "layer_types", None) or ()) <= _FULL_ATTENTION:
         return f"{config.model_type} has layers with a state of their own"
@@ -45,10 +45,6 @@ def obstacle(model: Any) -> str | None:
     if model.get_decoder() is model:
         return f"{config.model_type} has no layers apart from its head"
     return None
-
-
-def _takes_masks(config: Any) -> bool:
-    return config.model_type in _MASKED and not getattr(config, "alibi", False)
 
 
 def _rope_type(config: Any) -> str | None:
@@ -81,7 +77,7 @@ class SharingModel:
         from transformers import AttentionInterface
 
         AttentionInterface.register(NAME, tree_attention)
-        masked = _takes_masks(model.config.get_text_config())
+        masked = model.config.get_text_config().model_type in _MASKED
         return cls(model, model.get_decoder(), row_multiple, masked)
 
     @property
