@@ -28,6 +28,8 @@ class Ended:
 
 def measured(command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> Ended:
     """Run a process to its end, and read its usage when it is reaped."""
+    # A checkout is compiled at its first start, as installed packages are when they are installed.
+    environment = {name: value for name, value in environment.items() if name != "PYTHONDONTWRITEBYTECODE"}
     out, err = folder / "stdout.txt", folder / "stderr.txt"
     with out.open("w") as stdout, err.open("w") as stderr:
         started = time.time()

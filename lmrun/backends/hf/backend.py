@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from array import array
 from collections import defaultdict
@@ -78,6 +79,8 @@ class HfBackend:
         config = self._config()
         check_packages(self._options, config)
         encoder = load_encoder(self._sources.tokenizer, self._options)
+        # A million objects of torch and transformers stay for good: no collection need look at them again.
+        gc.freeze()
         with quiet():
             model = load_model(self._sources, self._options, resolve_dtype(self._options.dtype, config))
         folder = self._sources.tokenizer.folder
