@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lmrun.backends.base import SUSPICIOUS_LOGPROBS, Backend
@@ -94,10 +94,12 @@ class Answerer:
     ) -> None:
         guard = self.budget.guard(job.model)
         self._heed(job)
+        shares = _Shares(self.store.queue.left(job.id).cost.get(requests.kind, 0))
         for chunk in guard.chunks(lambda: backend().run(requests, requests.answered), left):
             tickets = requests.tickets([i for i, _ in chunk])
             answers = [(ticket, answer) for ticket, (_, answer) in zip(tickets, chunk, strict=True)]
-            self.keep(job.fingerprint, {job.id: job}, answers)
+            work = shares.done_since(self.tracker.share())
+            self.keep(job.fingerprint, {job.id: job}, answers, None if work is None else {requests.kind: work})
             self._heed(job)
 
     def _heed(self, job: JobAddress) -> None:
@@ -107,8 +109,14 @@ class Answerer:
         if self.steering.is_left_out(job.model, job.label):
             raise LeftOut
 
-    def keep(self, fingerprint: str, jobs: dict[int, JobAddress], answers: Sequence[tuple[Ticket, Response]]) -> None:
-        """Make answers of one model durable, and count them."""
+    def keep(
+        self,
+        fingerprint: str,
+        jobs: dict[int, JobAddress],
+        answers: Sequence[tuple[Ticket, Response]],
+        work: Mapping[RequestKind, int] | None = None,
+    ) -> None:
+        """Make answers of one model durable, and count them. They took this ``work``; None: as much as requests tell."""
         rows: list[tuple[str, int, Source, str]] = []
         known: list[tuple[str, str, str]] = []
         errors: Counter[tuple[int, str]] = Counter()
@@ -126,7 +134,7 @@ class Answerer:
             if known:
                 self._remember(fingerprint, known)
             self._doubt([ticket for ticket, _ in answers], errors)
-        self._count(jobs, answers, errors)
+        self._count(jobs, answers, errors, work)
 
     def _remember(self, fingerprint: str, answers: Sequence[tuple[str, str, str]]) -> None:
         self._write_cache(lambda cache: cache.put(fingerprint, answers))
@@ -163,12 +171,13 @@ class Answerer:
         jobs: dict[int, JobAddress],
         answers: Sequence[tuple[Ticket, Response]],
         errors: Counter[tuple[int, str]],
+        work: Mapping[RequestKind, int] | None,
     ) -> None:
-        work: Counter[RequestKind] = Counter()
+        cost: Counter[RequestKind] = Counter()
         counts: Counter[int] = Counter()
         tokens: Counter[int] = Counter()
         for ticket, response in answers:
-            work[ticket.kind] += ticket.cost
+            cost[ticket.kind] += ticket.cost
             counts[ticket.job_id] += 1
             tokens[ticket.job_id] += response.prompt_tokens + response.completion_tokens
         failed: Counter[int] = Counter()
@@ -176,9 +185,25 @@ class Answerer:
             failed[job_id] += n
             job = jobs[job_id]
             self.log.write("warning", "requests failed", model=job.model, job=job.label, kind=kind, n=n)
-        self.tracker.worked(work)
+        self.tracker.worked(cost if work is None else work)
         for job_id, n in counts.items():
             job = jobs[job_id]
             self.tracker.answered(job.model, job.label, n, failed[job_id], tokens[job_id])
         if counts:
             self.show_spending(job.model)
+
+
+@dataclass(slots=True)
+class _Shares:
+    """Turns what a backend says of its work into the measure of the queue."""
+
+    whole: int
+    """The work that it was given."""
+    counted: int = 0
+
+    def done_since(self, share: float | None) -> int | None:
+        """Work since the last call; None where the backend does not say."""
+        if share is None:
+            return None
+        done, self.counted = round(self.whole * share) - self.counted, round(self.whole * share)
+        return done

@@ -273,7 +273,7 @@ class Tracker:
 
     def worked(self, work: Mapping[RequestKind, int]) -> None:
         """So much of it is done; the time since the last answers went into it."""
-        total = sum(work.values())
+        total = sum(work.values()) or 1
         with self._lock:
             now = self._now()
             for kind, amount in work.items():
@@ -300,6 +300,11 @@ class Tracker:
         with self._lock:
             job = self._jobs.get((model, label))
             return job.state if job else None
+
+    def share(self) -> float | None:
+        """Of the work that the backend was last given, what is done, if it says so."""
+        with self._lock:
+            return self._usage().share if self._usage else None
 
     def doing(self) -> str:
         """What is going on, in a few words."""

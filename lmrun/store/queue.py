@@ -197,6 +197,7 @@ class QueuedRequests(Sequence[Request]):
 
     def __init__(self, db: sqlite3.Connection, kind: RequestKind) -> None:
         self._db = db
+        self.kind = kind
         rows = db.execute("SELECT place FROM queue WHERE kind = ? ORDER BY place", (kind,))
         self._places = array("q", (row[0] for row in rows))
         done = db.execute("SELECT place FROM queue WHERE kind = ? AND answered", (kind,))

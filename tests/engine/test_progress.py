@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lmrun.backends.base import Usage
+from lmrun.engine.answer import _Shares
 from lmrun.engine.pace import Pace
 from lmrun.engine.progress import Device, JobProgress, Machine, ModelProgress, Tracker
 from tests.display.test_plain import Clock
@@ -39,6 +40,25 @@ def test_models_and_jobs_have_their_own_pace() -> None:
     assert (model.state, model.requests_per_second, model.tokens_per_second) == ("answering", 2.0, 6.0)
     assert (other.state, other.requests_per_second) == ("waiting", None)
     assert [(job.tokens_per_second, job.eta) for job in now.jobs] == [(6.0, 40.0), (None, None), (None, None)]
+
+
+def test_what_a_backend_says_of_its_work_counts_in_place_of_its_answers() -> None:
+    """A fifth of the answers after half of the work: what they all begin with was computed first."""
+    clock, tracker = scene()
+    tracker.phase("answering", "m")
+    tracker.expect({"loglikelihood": 200})
+    shares = _Shares(200)
+    told = [(0.5, 20), (0.5, 0), (0.75, 40), (1.0, 40)]
+    etas = []
+    for share, answers in told:
+        clock.now += 10 if answers else 0
+        work = shares.done_since(share)
+        assert work is not None
+        tracker.worked({"loglikelihood": work})
+        tracker.answered("m", "a", answers, 0)
+        etas.append(tracker.snapshot().eta)
+    assert etas == [10.0, 10.0, pytest.approx(20 / 3), 0.0]
+    assert shares.done_since(None) is None
 
 
 def test_a_pace_forgets_what_is_long_ago() -> None:

@@ -122,6 +122,7 @@ class HfBackend:
         loaded = self._loaded
         if loaded is None:
             raise BackendError(f'model "{self._spec.name}" is not loaded', hint="call load() first")
+        self._usage = replace(self._usage, share=None)
         if not requests:
             return iter(())
         if any(not isinstance(r.context, str) for r in requests) and not loaded.encoder.has_chat_template():
@@ -235,11 +236,15 @@ class HfBackend:
             try:
                 for scores in self._score_shared(loaded.shared.scorer, [r for rows in rounds for r in rows], answered):
                     done.update((score.member.owner, score.member.part) for score in scores)
-                    self._usage = replace(self._usage, phase=loaded.shared.scorer.phase, facts=loaded.facts())
+                    scorer = loaded.shared.scorer
+                    # Replicas each do a part.
+                    share = scorer.share if self._shares == 1 else None
+                    self._usage = replace(self._usage, phase=scorer.phase, share=share, facts=loaded.facts())
                     yield scores
                 return
             except Unshareable as reason:
                 loaded.unshare(str(reason))
+                self._usage = replace(self._usage, share=None)
         for rows in rounds:
             yield from self._score_alone(loaded, merge_rows([row.without((), done) for row in rows]), answered)
 

@@ -94,6 +94,13 @@ def test_pieces_too_large_for_a_box_are_computed_by_themselves() -> None:
     assert_alike(scored(scorer, rows), alone(scorer, rows))
 
 
+def test_its_share_of_the_work_is_that_of_the_tokens_computed() -> None:
+    scorer = scorer_of(architectures.make("llama"), 24)
+    shares = [(scorer.share, scorer.model.forwarded) for _ in scorer.scores(made_up_rows(), frozenset())]
+    assert len(shares) > 2 and shares[-1][0] == 1.0
+    assert [share for share, _ in shares] == [pytest.approx(n / scorer.model.forwarded) for _, n in shares]
+
+
 def test_half_precision_stays_within_its_rounding() -> None:
     model = architectures.make("llama").to(torch.bfloat16)
     rows = made_up_rows()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TypeAlias
 
 from lmrun.backends.hf.loading import is_out_of_memory, release_memory
@@ -34,6 +35,8 @@ class TreeScorer:
     pack_tokens: int
     phase: str = ""
     """What is being computed."""
+    share: float = 0.0
+    """Of the tokens to be computed, those that are."""
     distinct: int = 0
     """Distinct tokens of all trees so far."""
     most: int | None = None
@@ -54,11 +57,12 @@ class TreeScorer:
         walk = _Walk(self, tree, Path(tree.length), Tally(tree), answered)
         todo = tree.wanted(answered)
         proof = _Proof.of(tree, answered) if tree.length > self.proven else None
-        for pack in tree.plan:
-            if pack.number not in todo:
-                continue
+        packs = [pack for pack in tree.plan if pack.number in todo]
+        ends = list(accumulate(pack.size for pack in packs))
+        for pack, end in zip(packs, ends, strict=True):
             self.phase = f"pack {pack.number + 1:,}/{len(tree.plan):,}, {pack.size:,} tokens"
             found = walk.run(pack)
+            self.share = end / ends[-1]
             if proof:
                 found = proof.add(found)
                 if not found:
