@@ -116,7 +116,7 @@ class Answerer:
         answers: Sequence[tuple[Ticket, Response]],
         work: Mapping[RequestKind, int] | None = None,
     ) -> None:
-        """Make answers of one model durable, and count them. They took this ``work``; None: as much as requests tell."""
+        """Make answers of one model durable, and count them. They took ``work``; None: as much as requests tell."""
         rows: list[tuple[str, int, Source, str]] = []
         known: list[tuple[str, str, str]] = []
         errors: Counter[tuple[int, str]] = Counter()
