@@ -101,6 +101,18 @@ def test_its_share_of_the_work_is_that_of_the_tokens_computed() -> None:
     assert [share for share, _ in shares] == [pytest.approx(n / scorer.model.forwarded) for _, n in shares]
 
 
+@pytest.mark.parametrize(("others", "probed"), [(38, 38), (20, 40 + 20)])
+def test_one_request_is_checked_where_it_is_about_as_long_as_the_longest(others: int, probed: int) -> None:
+    rng = random.Random(2)
+    rows = []
+    for i, length in enumerate((others, 40, others)):
+        inputs = array("i", [rng.randrange(2, 390) for _ in range(length)])
+        rows.append(Row(inputs, (Member(i, 0, array("i", [5])),)))
+    scorer = scorer_of(architectures.make("llama"), 200)
+    assert_alike(scored(scorer, rows), alone(scorer, rows))
+    assert scorer.model.probed == probed
+
+
 def test_half_precision_stays_within_its_rounding() -> None:
     model = architectures.make("llama").to(torch.bfloat16)
     rows = made_up_rows()

@@ -21,6 +21,9 @@ _log = logging.getLogger(__name__)
 _LEAST_TOKENS = 32
 """A pack that does not fit and has no more than this cannot be helped by splitting."""
 
+_ALIKE = 0.9
+"""Of the longest row's tokens, so many show what it would."""
+
 Found: TypeAlias = list[tuple[int, Score]]
 """Scores, each with the number of its row."""
 
@@ -91,13 +94,14 @@ class TreeScorer:
 class _Proof:
     """Holds the first scores back until there is enough of them to be checked."""
 
+    tree: Tree
     awaited: int | None
     """The longest row, unless it is answered."""
     held: Found
 
     @classmethod
     def of(cls, tree: Tree, answered: frozenset[int]) -> _Proof:
-        return cls(tree.longest if tree.rows[tree.longest].without(answered).members else None, [])
+        return cls(tree, tree.longest if tree.rows[tree.longest].without(answered).members else None, [])
 
     def add(self, found: Found) -> Found:
         """Everything that was held back, once it is enough."""
@@ -106,11 +110,16 @@ class _Proof:
         return self.held if rows and (self.awaited is None or self.awaited in rows) else []
 
     def rows(self, found: Found) -> Found:
-        """Two of different rows, the longest among them."""
+        """What is checked: the last row, where it is about as long as the longest; else the longest and another.
+
+        The last one has others before it, whose tokens it must not see.
+        """
         by_row = dict(reversed(found))
         first = next(iter(by_row)) if self.awaited is None else self.awaited
         others = [i for i in by_row if i != first]
-        return [(i, by_row[i]) for i in (first, *others[:1])]
+        lengths = {i: len(self.tree.rows[i].inputs) for i in by_row}
+        alike = [i for i in others if lengths[i] >= _ALIKE * lengths[first]]
+        return [(i, by_row[i]) for i in alike[:1] or (first, *others[:1])]
 
 
 @dataclass(slots=True)
