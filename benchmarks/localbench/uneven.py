@@ -11,16 +11,17 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from lmrun.backends.hf.loading import quiet
+from lmrun.backends.base import ModelSpec
+from lmrun.backends.hf import HfBackend
+from lmrun.backends.light_tokenizer import LightTokenizer
+from lmrun.requests import Request
 from localbench.tasks import MAX_NEW_TOKENS, SHOTS, Data
 
 SPARE = 4
 """So many times as many docs are made as are wanted."""
 _SHORTEST = 64
 _STOP_LENGTHS = (2, 3)
-_ROWS = 64
 
 
 def with_stops(data: Data, wanted: int, model: Path, device: str) -> Data:
@@ -36,18 +37,16 @@ def with_stops(data: Data, wanted: int, model: Path, device: str) -> Data:
 
 def _answers(prompts: Sequence[str], folder: Path, device: str) -> Iterator[list[str]]:
     """Each answer as the texts of its tokens."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    with quiet():
-        tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
-        model = AutoModelForCausalLM.from_pretrained(folder).to(device)
-    for start in range(0, len(prompts), _ROWS):
-        rows: Any = tokenizer(list(prompts[start : start + _ROWS]), return_tensors="pt", padding=True).to(device)
-        with torch.inference_mode():
-            out = model.generate(**rows, max_new_tokens=MAX_NEW_TOKENS, do_sample=False)
-        for row in out[:, rows["input_ids"].shape[1] :].tolist():
-            yield [tokenizer.decode([token]) for token in row]
+    backend = HfBackend(ModelSpec("uneven", "hf", str(folder), {"device": device}))
+    backend.load()
+    wanted = {"until": [], "do_sample": False, "max_gen_toks": MAX_NEW_TOKENS}
+    requests = [Request("generate_until", prompt, generation=wanted) for prompt in prompts]
+    texts = {i: response.text or "" for chunk in backend.run(requests) for i, response in chunk}
+    backend.close()
+    tokenizer = LightTokenizer(folder)
+    for i in range(len(prompts)):
+        tokens = tokenizer.encode(texts[i], add_special_tokens=False)
+        yield [tokenizer.decode([token]) for token in tokens]
 
 
 def _best_stop(answers: Sequence[Sequence[str]]) -> str:
