@@ -80,13 +80,15 @@ def _browse(reader: RunReader, runs_dir: Path, query: SampleQuery) -> None:
 
 
 def _results(reader: RunReader, *, json: bool) -> None:
-    from lmrun.display.report import closing_words, results_json, show_results
+    from lmrun.display.report import closing_words, interrupted_words, results_json, show_results
 
     if json:
         sys.stdout.write(results_json(reader) + "\n")
         return
     show_results(reader)
     sys.stderr.write(closing_words(reader))
+    if reader.info().get("status") == "interrupted":
+        sys.stderr.write(interrupted_words(reader, "resume it with the command that started it"))
 
 
 def _check_names(reader: RunReader, query: SampleQuery) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lmrun.backends.generation import normalise
+from lmrun.cli.show import show
 from lmrun.display.report import closing_words
 from lmrun.engine.check import check_manifest
 from lmrun.engine.inputs import Overrides, open_manifest, open_sources
@@ -171,7 +172,9 @@ def test_a_capability_that_one_job_lacks_fails_that_job_alone(world: World, monk
     assert outcome.exit_code is ExitCode.BACKEND_FAILED
 
 
-def test_an_interrupted_run_goes_on_where_it_was(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_goes_on_where_it_was(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     manifest = world.manifest(world.stub(chunk=2), tasks=BOTH)
     whole = ScriptedBackend.answer
     count = 0
@@ -186,6 +189,9 @@ def test_an_interrupted_run_goes_on_where_it_was(world: World, monkeypatch: pyte
     monkeypatch.setattr(ScriptedBackend, "answer", answer)
     first = world.run(manifest)
     assert first.exit_code is ExitCode.INTERRUPTED
+    show(str(first.directory.path))
+    told = capsys.readouterr().err
+    assert "interrupted with 16 answers kept, 0 of 2 jobs scored" in told and "resume it with" in told
     second = world.run(manifest)
     assert complete(second) and second.directory == first.directory
     assert "after it was begun: " in closing_words(RunReader(second.directory))
