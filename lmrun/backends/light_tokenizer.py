@@ -49,7 +49,11 @@ def load_encoder(source: Source, *, add_bos_token: bool | None, chat_template: s
     Raises:
         BackendError: see :func:`load_tokenizer`.
     """
-    tokenizer = load_tokenizer(source, add_bos_token)
+    return encoder_of(load_tokenizer(source, add_bos_token), add_bos_token, chat_template)
+
+
+def encoder_of(tokenizer: Tokenizer, add_bos_token: bool | None, chat_template: str | None) -> Encoder:
+    """What turns requests into tokens, with the template that a manifest names in the place of the tokenizer's."""
     if (template := template_file(chat_template)) is not None:
         tokenizer.chat_template = template
     return Encoder(tokenizer, add_bos_token=add_bos_token, template_name=template_name(chat_template))

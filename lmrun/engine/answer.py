@@ -85,16 +85,16 @@ class Answerer:
         queue.clear()
         queue.add(job.id, computed=True)
         self.tracker.update(job.model, job.label, state="answering")
+        cost = queue.left(job.id).cost
         for requests in queue.of_kinds():
             if left := len(requests) - len(requests.answered):
-                self._answer_kind(job, backend, requests, left)
+                self._answer_kind(job, backend, requests, left, _Shares(cost[requests.kind]))
 
     def _answer_kind(
-        self, job: JobAddress, backend: Callable[[], Backend], requests: QueuedRequests, left: int
+        self, job: JobAddress, backend: Callable[[], Backend], requests: QueuedRequests, left: int, shares: _Shares
     ) -> None:
         guard = self.budget.guard(job.model)
         self._heed(job)
-        shares = _Shares(self.store.queue.left(job.id).cost.get(requests.kind, 0))
         for chunk in guard.chunks(lambda: backend().run(requests, requests.answered), left):
             tickets = requests.tickets([i for i, _ in chunk])
             answers = [(ticket, answer) for ticket, (_, answer) in zip(tickets, chunk, strict=True)]
@@ -205,5 +205,5 @@ class _Shares:
         """Work since the last call; None where the backend does not say."""
         if share is None:
             return None
-        done, self.counted = round(self.whole * share) - self.counted, round(self.whole * share)
-        return done
+        before, self.counted = self.counted, round(self.whole * share)
+        return self.counted - before

@@ -98,8 +98,7 @@ def _carry_out(
         engine = _Engine(plan, opened, store, answerer, tracker, log)
         where = str(cache.absolute()) if cache else None
         process = {"pid": os.getpid(), "host": socket.gethostname()}
-        again = {"resumed": True} if opened.resumed else {}
-        store.set_info(status="running", **process, **again, cache=where, stopped=None, **budget.facts())
+        store.set_info(status="running", **process, resumed=opened.resumed, cache=where, stopped=None, **budget.facts())
         tracker.measure(MachineReader().read)
         log.write("info", "resumed" if opened.resumed else "started", pid=os.getpid())
         try:

@@ -72,8 +72,9 @@ Limit: TypeAlias = Annotated[
 Dtype: TypeAlias = Annotated[
     Literal["auto", "float32", "float16", "bfloat16", "float64"], expects(one_of(_DTYPES), _DTYPES)
 ]
+_Numbered: TypeAlias = Annotated[str, Field(strict=True, pattern=r"^cuda:[0-9]+$")]
 Device: TypeAlias = Annotated[
-    Literal["auto", "cpu", "cuda", "mps"] | Annotated[str, Field(strict=True, pattern=r"^cuda:[0-9]+$")],
+    Literal["auto", "cpu", "cuda", "mps"] | _Numbered,
     expects(one_of(_DEVICES), _DEVICES),
 ]
 BatchTokens: TypeAlias = Annotated[
@@ -106,8 +107,8 @@ Free: TypeAlias = Annotated[
 ]
 Option: TypeAlias = Annotated[JsonValue, expects("text, a number, true or false, a list or a table")]
 DeviceMap: TypeAlias = Annotated[
-    Literal["auto", "balanced", "balanced_low_0", "sequential"]
-    | Annotated[str, Field(strict=True, pattern=r"^(cpu|mps|cuda(:[0-9]+)?)$")]
+    Literal["auto", "balanced", "balanced_low_0", "sequential", "cpu", "cuda", "mps"]
+    | _Numbered
     | dict[str, Annotated[str, BARE] | Annotated[int, BARE]],
     expects(one_of(_DEVICE_MAPS) + ", a device, or a table from module name to device", _DEVICE_MAPS),
 ]

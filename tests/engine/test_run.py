@@ -283,7 +283,6 @@ def test_a_doc_that_cannot_be_rendered_is_an_error_of_that_doc(world: World) -> 
 
 
 def test_a_target_that_is_no_choice_is_told_before_the_model_answers(world: World) -> None:
-
     task = world.folder / "tasks" / "colours.yaml"
     task.write_text(task.read_text().replace("doc_to_target: answer", "doc_to_target: anser"))
     manifest = world.manifest(world.stub())

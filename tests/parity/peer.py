@@ -48,8 +48,7 @@ class Peer:
     def tasks_folder(self) -> Path:
         """lm-eval's own task files."""
         code = "import importlib.util as u; print(u.find_spec('lm_eval').submodule_search_locations[0])"
-        done = subprocess.run([self.python, "-c", code], capture_output=True, text=True, check=True)
-        return Path(done.stdout.strip()) / "tasks"
+        return Path(self._said(code)) / "tasks"
 
     @property
     def packages(self) -> list[str]:
@@ -61,13 +60,15 @@ class Peer:
         """What lm-eval calls itself, and everything beside it that its numbers depend on."""
         names = ("lm_eval", "datasets", "torch", "transformers", "sacrebleu", "scikit-learn", "numpy")
         code = f"import importlib.metadata as m; print([m.version(n) for n in {names!r}])"
-        done = subprocess.run([self.python, "-c", code], capture_output=True, text=True, check=True)
-        return done.stdout.strip()
+        return self._said(code)
 
     @cached_property
     def transformers(self) -> str:
         """The version of transformers beside it."""
-        code = "import importlib.metadata as m; print(m.version('transformers'))"
+        return self._said("import importlib.metadata as m; print(m.version('transformers'))")
+
+    def _said(self, code: str) -> str:
+        """What a line of Python prints there."""
         done = subprocess.run([self.python, "-c", code], capture_output=True, text=True, check=True)
         return done.stdout.strip()
 

@@ -13,7 +13,6 @@ from lmrun.backends.hf.changes import add_delta, put_on
 from lmrun.backends.hf.options import HfOptions
 from lmrun.backends.hf.sources import Sources
 from lmrun.backends.source import Source
-from lmrun.backends.templates import template_file, template_name
 from lmrun.backends.tokenize import Encoder
 from lmrun.errors import BackendError
 from lmrun.requests import Request
@@ -54,10 +53,7 @@ def load_encoder(source: Source, options: HfOptions) -> Encoder:
     """
     with quiet():
         tokenizer = load_tokenizer(source, options)
-    template = template_file(options.chat_template)
-    if template is not None:
-        tokenizer.chat_template = template
-    return Encoder(tokenizer, add_bos_token=options.add_bos_token, template_name=template_name(options.chat_template))
+    return light_tokenizer.encoder_of(tokenizer, options.add_bos_token, options.chat_template)
 
 
 def load_counter(source: Source, options: HfOptions) -> Callable[[Request], int]:
