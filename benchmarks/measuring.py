@@ -21,7 +21,7 @@ class Ended:
     cpu: float
     """Seconds of processor time."""
     rss: float
-    """Most memory, in MB."""
+    """Most memory, in MB, with that of its children."""
     stdout: str
     stderr: str
 
@@ -47,9 +47,12 @@ def measured(command: Sequence[str], folder: Path, environment: Mapping[str, str
 
 
 def _peak_memory(pid: int) -> float:
-    """MB; 0 where the process has just ended."""
+    """MB, the sum of the peaks of a process and its descendants; 0 where it has just ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
     except OSError:
         return 0.0
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
+    own = next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
+    return own + sum(map(_peak_memory, children))

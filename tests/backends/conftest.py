@@ -54,9 +54,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def load(folders: Callable[..., Path]) -> Load:
     """Loads a small model behind the ``hf`` backend, once for the same arguments."""
-    torch = pytest.importorskip("torch")
-    # Models this small are slower with more, above all where several test runs share the processors.
-    torch.set_num_threads(1)
+    pytest.importorskip("torch")
     loaded: dict[Any, HfBackend] = {}
 
     def backend(architecture: str = "llama", kind: str = "bytes-bos", **options: Any) -> HfBackend:

@@ -121,7 +121,7 @@ class Workload:
             )
 
     def _environment(self) -> dict[str, str]:
-        mine = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+        mine = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
         return {**os.environ, **mine}
 
     def finish(self) -> float:

@@ -29,7 +29,7 @@ MAIN = "import sys; sys.path += {0!r}; from lmrun.cli import main; main()"
 
 def lmrun(*arguments: str, cwd: Path, ok: Sequence[int] = (0,), packages: Sequence[str] = ()) -> str:
     """Run the command and return what it printed on stdout. ``packages``: folders with further packages."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "NO_COLOR": "1"}
     command = [sys.executable, "-c", MAIN.format(list(packages)), *arguments]
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     if done.returncode not in ok:

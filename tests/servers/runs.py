@@ -167,6 +167,6 @@ class Folder:
     def _lmrun(
         self, *arguments: str, environment: Mapping[str, str] | None = None, python: str = sys.executable
     ) -> subprocess.CompletedProcess[str]:
-        settings = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **(environment or {})}
+        settings = {**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})}
         command = [python, "-m", "lmrun", *arguments]
         return subprocess.run(command, cwd=self.path, env=settings, capture_output=True, text=True, check=False)

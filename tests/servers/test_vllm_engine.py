@@ -43,7 +43,7 @@ def test_chats_with_reasoning_on_two_engines_agree_with_hf(engine_python: str, m
 @pytest.fixture(scope="session")
 def driven(engine_python: str, model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What :mod:`tests.servers.drive_engine` tells."""
-    settings = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    settings = {**os.environ, "PYTHONPATH": str(ROOT)}
     settings["LMRUN_CACHE_DIR"] = str(tmp_path_factory.mktemp("cache"))
     command = [engine_python, "-m", "tests.servers.drive_engine", str(model)]
     done = subprocess.run(command, env=settings, capture_output=True, text=True, check=False)

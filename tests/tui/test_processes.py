@@ -48,7 +48,7 @@ class Terminal:
 
     def _tmux(self, *arguments: str, cwd: Path | None = None) -> str:
         assert TMUX
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         environment.pop("TMUX", None)
         command = [TMUX, "-S", self._socket, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=cwd, env=environment)

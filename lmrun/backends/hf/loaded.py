@@ -29,6 +29,7 @@ from lmrun.backends.hf.scoring import Scorer, keeps_logits
 from lmrun.backends.hf.tree.generator import TreeGenerator
 from lmrun.backends.hf.tree.scorer import TreeScorer
 from lmrun.backends.hf.tree.shared import SharingModel, obstacle
+from lmrun.backends.hf.tree.stems import Stems
 from lmrun.backends.reasoning import Delimiters
 from lmrun.backends.tokenize import Encoder, Tokens, TooLong
 from lmrun.requests import Request, Response, content_key
@@ -37,6 +38,8 @@ _log = logging.getLogger(__name__)
 
 GENERATION_BATCHES = 8
 """Prompts are cheap beside the steps that follow, and a step costs little more for many rows than for one."""
+_STEM_BATCHES = 4
+"""Keys and values of so many batches are kept of what prompts begin with; they take less than what a batch takes."""
 _MOST_PACK_TOKENS = 4096
 """What a token may look at takes memory by the square of this where it is a mask."""
 
@@ -64,6 +67,7 @@ class Shared:
     """What works with shared prefixes."""
 
     model: SharingModel
+    stems: Stems
     scorer: TreeScorer
     generator: TreeGenerator
 
@@ -73,14 +77,16 @@ class Shared:
         shape, plain = loaded.shape, loaded.scorer()
         model = SharingModel.of(loaded.model, shape.row_multiple)
         pack_tokens = min(shape.batch_tokens, _MOST_PACK_TOKENS)
-        scorer = TreeScorer(model, plain, loaded.max_length, pack_tokens)
+        stems = Stems(model, pack_tokens, shape.batch_tokens * _STEM_BATCHES)
+        scorer = TreeScorer(model, plain, stems, loaded.max_length, pack_tokens)
         slot_tokens = shape.batch_tokens * GENERATION_BATCHES
-        generator = loaded.generator()
-        return cls(
-            model,
-            scorer,
-            TreeGenerator(model, generator, plain, loaded.max_length, pack_tokens, slot_tokens),
-        )
+        generator = TreeGenerator(model, loaded.generator(), plain, stems, loaded.max_length, pack_tokens, slot_tokens)
+        return cls(model, stems, scorer, generator)
+
+    @property
+    def distinct(self) -> int:
+        """Distinct tokens of all that was asked so far."""
+        return self.stems.distinct + self.scorer.distinct + self.generator.distinct
 
 
 @dataclass(slots=True)
@@ -162,7 +168,7 @@ class Loaded:
             "prefix_sharing": f"off: {self.unshared}" if self.unshared else "on",
             "forwarded_tokens": shared.model.forwarded if shared else self.alone.tokens,
             "probed_tokens": shared.model.probed if shared else None,
-            "distinct_tokens": shared.scorer.distinct + shared.generator.distinct if shared else None,
+            "distinct_tokens": shared.distinct if shared else None,
             "decoded_tokens": shared.model.decoded if shared else None,
             **named,
         }

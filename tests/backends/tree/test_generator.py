@@ -37,7 +37,8 @@ def generator_of(model: Any, tokenizer: Any, *, pack_tokens: int = 2048, slot_to
     # The end of a text of these models is no token of theirs.
     model.generation_config.eos_token_id = None
     made = Generator(model, tokenizer, model.generate, model.device, 4)
-    return TreeGenerator(scorer.model, made, scorer.plain, architectures.POSITIONS, pack_tokens, slot_tokens)
+    parts = (scorer.model, made, scorer.plain, scorer.stems)
+    return TreeGenerator(*parts, architectures.POSITIONS, pack_tokens, slot_tokens)
 
 
 def made_up_prompts(n: int = 10, header: int = 30) -> list[PromptRow]:
@@ -78,7 +79,7 @@ def test_answers_are_those_of_prompts_continued_alone(name: str, tokenizer: Any)
     asked = [(p, Generation((), n, sample=False)) for p, n in zip(prompts, lengths, strict=True)]
     assert continued(generator, asked) == expected
     assert generator.proven
-    assert generator.model.forwarded == generator.distinct
+    assert generator.model.forwarded == generator.distinct + generator.stems.distinct
     assert 0 < generator.model.decoded <= sum(lengths) - len(lengths)
 
 
@@ -95,7 +96,8 @@ def test_a_prompt_that_is_asked_several_times_is_computed_once(tokenizer: Any) -
     generator = generator_of(architectures.make("llama"), tokenizer)
     found = continued(generator, [(p, Generation((), 6, sample=True)) for p in prompts])
     assert len(set(found.values())) > 3
-    assert generator.model.forwarded == generator.distinct < sum(len(p.inputs) for p in prompts) / 3
+    distinct = generator.distinct + generator.stems.distinct
+    assert generator.model.forwarded == distinct < sum(len(p.inputs) for p in prompts) / 3
 
 
 def test_beginnings_that_many_share_are_stems_of_their_own() -> None:

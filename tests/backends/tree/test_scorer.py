@@ -16,6 +16,7 @@ from lmrun.backends.hf.scoring import Score, Scorer, keeps_logits
 from lmrun.backends.hf.tree import attention, packed
 from lmrun.backends.hf.tree.scorer import TreeScorer
 from lmrun.backends.hf.tree.shared import SharingModel, Unshareable, obstacle
+from lmrun.backends.hf.tree.stems import Stems
 from lmrun.requests import Request
 from tests.backends.test_scoring import answers, pairs, texts
 from tests.backends.tree import architectures
@@ -42,7 +43,8 @@ def made_up_rows() -> list[Row]:
 
 def scorer_of(model: Any, pack_tokens: int) -> TreeScorer:
     plain = Scorer(model.__call__, model.device, keeps_logits(model), CPU_ROW_MULTIPLE)
-    return TreeScorer(SharingModel.of(model), plain, architectures.POSITIONS, pack_tokens)
+    shared = SharingModel.of(model)
+    return TreeScorer(shared, plain, Stems(shared, pack_tokens, 4096), architectures.POSITIONS, pack_tokens)
 
 
 def scored(scorer: TreeScorer, rows: list[Row], answered: frozenset[int] = frozenset()) -> dict[int, Score]:

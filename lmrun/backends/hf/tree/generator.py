@@ -17,20 +17,19 @@ from typing import Any, TypeAlias
 
 from lmrun.backends.generation import ONLY_SAMPLED, Generation
 from lmrun.backends.hf.generating import Answer, Generator, PromptRow, Watch, draw, uniform, warpers
-from lmrun.backends.hf.loading import is_out_of_memory, release_memory
+from lmrun.backends.hf.loading import release_memory
 from lmrun.backends.hf.plan import Member, Row, padded_length
 from lmrun.backends.hf.scoring import NOT_A_NUMBER, Scorer
-from lmrun.backends.hf.tree.pack import Pack, stem_packs, tail_packs
-from lmrun.backends.hf.tree.packed import PackFrame, Path
-from lmrun.backends.hf.tree.shared import SharingModel, Unshareable, unforeseen
+from lmrun.backends.hf.tree.pack import tail_packs
+from lmrun.backends.hf.tree.packed import Path
+from lmrun.backends.hf.tree.shared import SharingModel, Unshareable, unless_out_of_memory
 from lmrun.backends.hf.tree.slots import Slots, StepFrame, Tap
+from lmrun.backends.hf.tree.stems import LEAST_STEM, Stems
 from lmrun.backends.hf.tree.trie import Node, build, walk
 from lmrun.requests import canonical_json
 
 _log = logging.getLogger(__name__)
 
-_LEAST_STEM = 16
-"""Tokens that prompts must have in common to be worth a stem."""
 _LEAST_ROWS = 8
 """Prompts that must have them in common."""
 _MOST_SLOTS = 128
@@ -76,6 +75,7 @@ class TreeGenerator:
     model: SharingModel
     generator: Generator
     plain: Scorer
+    stems: Stems
     max_length: int
     pack_tokens: int
     slot_tokens: int
@@ -84,9 +84,8 @@ class TreeGenerator:
     """What is being computed."""
     proven: bool = False
     """An answer was scored without sharing, and had the probability that it was given with."""
-
     distinct: int = 0
-    """Distinct tokens of all prompts so far."""
+    """Distinct tokens of all prompts so far, without their stems."""
     _ends: Collection[int] = frozenset()
     """Tokens that end an answer."""
 
@@ -101,7 +100,7 @@ class TreeGenerator:
             left = [one for one in rows if one[0].owner not in answered]
             if left:
                 tails = {row.inputs.tobytes(): len(row.inputs) - stem for row, _ in left}
-                self.distinct += stem + sum(tails.values())
+                self.distinct += sum(tails.values())
                 yield from self._proved(_Stream.of(self, stem, left).run())
 
     def can(self, wanted: Generation) -> bool:
@@ -188,13 +187,13 @@ def clusters(asked: Sequence[Asked]) -> Iterator[tuple[int, Sequence[Asked]]]:
     node = build([group[0][0].inputs for group in groups], range(len(groups)))
     while len(node.children) == 1 and node.ends is None:
         node = node.children[0]
-    if node.end >= _LEAST_STEM:
+    if node.end >= LEAST_STEM:
         yield _cluster(node, groups)
         return
     rest: list[Asked] = []
     for child in node.children:
         stem, rows = _cluster(child, groups)
-        if stem >= _LEAST_STEM and len(rows) >= _LEAST_ROWS:
+        if stem >= LEAST_STEM and len(rows) >= _LEAST_ROWS:
             yield stem, rows
         else:
             rest += rows
@@ -255,18 +254,10 @@ class _Stream:
                 yield done
 
     def _within_memory(self) -> list[Done]:
-        try:
-            return self._go_on()
-        except Unshareable:
-            raise
-        except Exception as error:
-            if not is_out_of_memory(error):
-                if self.owner.proven:
-                    raise
-                raise unforeseen(error) from error
-        # Outside of the handler: the exception holds the tensors of what failed.
-        self._retreat()
-        return []
+        done = unless_out_of_memory(self._go_on, self.owner.proven)
+        if done is None:
+            self._retreat()
+        return done or []
 
     def _retreat(self) -> None:
         """Begin again with half as many rows at once."""
@@ -277,11 +268,12 @@ class _Stream:
         for row in reversed(self.active):
             self.waiting.appendleft(self.owner.start(row.prompt, row.wanted))
         self._forget()
+        self.owner.stems.clear()
         release_memory()
 
     def _go_on(self) -> list[Done]:
         if self.stem and not self.path.layers:
-            self._compute_stem()
+            self.owner.stems.put(self.path, self.waiting[0].prompt.inputs[: self.stem], proven=self.owner.proven)
         done = []
         free = self.limit - len(self.active)
         if self.waiting and free * _REFILL >= self.limit:
@@ -289,11 +281,6 @@ class _Stream:
         return done + (self._step() if self.active else [])
 
     # -- prompts -------------------------------------------------------------------------------------------------------
-
-    def _compute_stem(self) -> None:
-        row = self.waiting[0].prompt.inputs
-        for pack in stem_packs(0, self.stem, self.owner.pack_tokens):
-            self._forward(pack, [row], [])
 
     def _let_in(self, count: int) -> list[Done]:
         import torch
@@ -311,24 +298,15 @@ class _Stream:
         last: dict[int, Any] = {}
         for pack in tail_packs(self.stem, [len(row) for row in inputs], self.owner.pack_tokens):
             taps = [Tap(range(p.at, p.stop), distinct[p.node.row], p.start - self.stem) for p in pack.pieces]
-            hidden = self._forward(pack, inputs, taps)
+            hidden = self.owner.model.forward(pack, self.path, inputs, self.slots, taps)
+            self.path.step()
+            self.owner.model.forwarded += pack.size
             last |= {distinct[p.node.row]: hidden[p.stop - 1] for p in pack.pieces if p.end == p.node.end}
         sources = [slot_of[row.prompt.inputs.tobytes()] for row in new]
         for slot, source in enumerate(sources, first):
             if slot != source:
                 self.slots.copy(source, slot)
         return self._advance(first, torch.stack([last[source] for source in sources]))
-
-    def _forward(self, pack: Pack, rows: Sequence[array[int]], taps: Sequence[Tap]) -> Any:
-        import torch
-
-        model = self.owner.model
-        depths = torch.tensor(pack.depths(), device=model.device)
-        frame = PackFrame(pack, self.path, depths, self.slots if taps else None, taps)
-        hidden = model.hidden(frame, pack.tokens(rows))
-        self.path.step()
-        model.forwarded += pack.size
-        return hidden
 
     # -- answers -------------------------------------------------------------------------------------------------------
 

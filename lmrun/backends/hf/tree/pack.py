@@ -103,21 +103,29 @@ class Pack:
         return list(_packs(pieces, size, self.path, self.next_depth, self.number))
 
 
-def packs(root: Node, size: int) -> Iterator[Pack]:
-    """The walk below ``root`` in packs of ``size`` tokens; the last may have fewer."""
-    return _packs([Piece(node, node.start, node.end, 0) for node in walk(root)], size, [], 0, None)
+def packs(root: Node, size: int, stem: int = 0) -> Iterator[Pack]:
+    """The walk below ``root`` in packs of ``size`` tokens; the last may have fewer.
+
+    The first ``stem`` tokens, which all rows have in common, are left out: they are on the path.
+    """
+    pieces = [Piece(node, max(node.start, stem), node.end, 0) for node in walk(root) if node.end > stem]
+    return _packs(pieces, size, _stem(stem), 0, None)
 
 
-def stem_packs(row: int, length: int, size: int) -> Iterator[Pack]:
-    """The first ``length`` tokens of a row, all of them to be kept on the path."""
-    return _packs([Piece(Node(row, 0, length), 0, length, 0)], size, [], length, None)
+def stem_packs(depths: range, size: int) -> Iterator[Pack]:
+    """This part of a row, below what is on the path; all of it is to be kept there."""
+    start, end = depths.start, depths.stop
+    return _packs([Piece(Node(0, start, end), start, end, 0)], size, _stem(start), end, None)
 
 
 def tail_packs(stem: int, lengths: Sequence[int], size: int) -> Iterator[Pack]:
     """Rows of these lengths from ``stem`` on, where all are alike before, which is on the path."""
-    path = [_Above(0, stem, -1)] if stem else []
     nodes = [Node(i, stem, length) for i, length in enumerate(lengths)]
-    return _packs([Piece(node, node.start, node.end, 0) for node in nodes], size, path, stem, None)
+    return _packs([Piece(node, node.start, node.end, 0) for node in nodes], size, _stem(stem), stem, None)
+
+
+def _stem(length: int) -> list[_Above]:
+    return [_Above(0, length, -1)] if length else []
 
 
 def needed(plan: Sequence[Pack], wanted: Collection[int]) -> set[int]:

@@ -11,23 +11,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 from lmrun.backends.hf.tree.boxes import Division, Group
 from lmrun.backends.hf.tree.pack import Block, Kept, Pack
 from lmrun.backends.hf.tree.slots import Slots, Tap
 from lmrun.backends.hf.tree.softmax import Merged, Rule
 
+Layers: TypeAlias = dict[int, tuple[Any, Any]]
+"""Keys and values by layer: ``[heads, depth, size]`` each."""
+
 
 @dataclass(slots=True)
 class Path:
-    """Keys and values of the path, by layer: ``[heads, depth, size]`` each."""
+    """Keys and values of the path."""
 
     length: int
     """Tokens of the longest path. Buffers have this size from the beginning: how far apart heads lie in memory can
     change the last bit of a product, and must not depend on where a run was interrupted."""
-    layers: dict[int, tuple[Any, Any]] = field(default_factory=dict)
+    layers: Layers = field(default_factory=dict)
     _next: list[tuple[int, Kept, Any, Any]] = field(default_factory=list)
+
+    def put(self, depth: int, layers: Layers) -> None:
+        """Put tokens there, the first of them at ``depth``."""
+        for layer, tensors in layers.items():
+            self._put(layer, depth, tensors)
+
+    def part(self, depths: range) -> Layers:
+        """Of these tokens, as views."""
+        at = slice(depths.start, depths.stop)
+        return {layer: (key[:, at], value[:, at]) for layer, (key, value) in self.layers.items()}
 
     def keep(self, layer: int, pack: Pack, key: Any, value: Any) -> None:
         """Take what later packs look at from a pack's ``[heads, place, size]``."""
@@ -38,12 +51,14 @@ class Path:
     def step(self) -> None:
         """The pack is computed: what it looked at may go where what it keeps is put."""
         for layer, kept, *new in self._next:
-            end = kept.depth + len(kept.places)
-            if layer not in self.layers:
-                self.layers[layer] = (self._buffer(new[0]), self._buffer(new[1]))
-            for buffer, tokens in zip(self.layers[layer], new, strict=True):
-                buffer[:, kept.depth : end] = tokens
+            self._put(layer, kept.depth, new)
         self._next.clear()
+
+    def _put(self, layer: int, depth: int, new: Sequence[Any]) -> None:
+        if layer not in self.layers:
+            self.layers[layer] = (self._buffer(new[0]), self._buffer(new[1]))
+        for buffer, tokens in zip(self.layers[layer], new, strict=True):
+            buffer[:, depth : depth + tokens.shape[1]] = tokens
 
     def _buffer(self, like: Any) -> Any:
         return like.new_empty((like.shape[0], self.length, like.shape[2]))

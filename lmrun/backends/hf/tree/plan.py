@@ -13,6 +13,7 @@ from typing import NamedTuple
 from lmrun.backends.hf.plan import Member, Row
 from lmrun.backends.hf.scoring import NOT_A_NUMBER, Score
 from lmrun.backends.hf.tree.pack import Pack, Piece, needed, packs
+from lmrun.backends.hf.tree.stems import LEAST_STEM
 from lmrun.backends.hf.tree.trie import Node, build, walk
 
 
@@ -35,21 +36,24 @@ class Tree:
     """Of the rows."""
     longest: int
     """The row with the most tokens."""
+    stem: int
+    """Tokens that all rows begin with, which no pack computes."""
     plan: Sequence[Pack]
     readers: dict[int, list[int]]
     """By identity of a node: the rows of which tokens are scored in it."""
 
     @classmethod
-    def of(cls, rows: Sequence[Row], size: int) -> Tree:
-        """Rows with different inputs, in packs of ``size`` tokens."""
+    def of(cls, rows: Sequence[Row], size: int, most_stem: int = 0) -> Tree:
+        """Rows with different inputs, in packs of ``size`` tokens, below a stem of ``most_stem`` at most."""
         inputs = [row.inputs for row in rows]
         longest = max(range(len(rows)), key=lambda i: len(inputs[i]))
         root = build(inputs, _ranks(rows, longest))
-        return cls(rows, inputs, longest, list(packs(root, size)), _readers(root, rows))
+        stem = min(most_stem, _stem(root, rows))
+        return cls(rows, inputs, longest, stem, list(packs(root, size, stem)), _readers(root, rows))
 
     @property
     def size(self) -> int:
-        """Distinct tokens."""
+        """Distinct tokens below the stem."""
         return sum(pack.size for pack in self.plan)
 
     @property
@@ -75,6 +79,15 @@ class Tree:
         if not answered:
             return {pack.number for pack in self.plan}
         return needed(self.plan, {p.number for p in self.plan if any(True for _ in self.reads(p, answered))})
+
+
+def _stem(root: Node, rows: Sequence[Row]) -> int:
+    """Tokens that several rows begin with, all of them, before the first logits that are read; 0 for hardly any."""
+    if len(root.children) > 1 or len(rows) < 2:
+        return 0
+    read = min(len(row.inputs) - max(len(member.continuation) for member in row.members) for row in rows)
+    length = min(root.children[0].end, read)
+    return length if length >= LEAST_STEM else 0
 
 
 def _ranks(rows: Sequence[Row], longest: int) -> list[int]:

@@ -5,21 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from typing import TypeAlias
 
-from lmrun.backends.hf.loading import is_out_of_memory, release_memory
+from lmrun.backends.hf.loading import release_memory
 from lmrun.backends.hf.plan import Row, padded_length
 from lmrun.backends.hf.scoring import Score, Scorer
 from lmrun.backends.hf.tree.pack import Pack
-from lmrun.backends.hf.tree.packed import PackFrame, Path
+from lmrun.backends.hf.tree.packed import Path
 from lmrun.backends.hf.tree.plan import Read, Tally, Tree
-from lmrun.backends.hf.tree.shared import SharingModel, Unshareable, unforeseen
+from lmrun.backends.hf.tree.shared import LEAST_TOKENS, SharingModel, Unshareable, unless_out_of_memory
+from lmrun.backends.hf.tree.stems import Stems
 
 _log = logging.getLogger(__name__)
-
-_LEAST_TOKENS = 32
-"""A pack that does not fit and has no more than this cannot be helped by splitting."""
 
 _ALIKE = 0.9
 """Of the longest row's tokens, so many show what it would."""
@@ -34,6 +33,7 @@ class TreeScorer:
 
     model: SharingModel
     plain: Scorer
+    stems: Stems
     max_length: int
     pack_tokens: int
     phase: str = ""
@@ -41,7 +41,7 @@ class TreeScorer:
     share: float = 0.0
     """Of the tokens to be computed, those that are."""
     distinct: int = 0
-    """Distinct tokens of all trees so far."""
+    """Distinct tokens of all trees so far, without their stems."""
     most: int | None = None
     """Tokens of a pack that fits into memory, once one did not."""
     proven: int = 0
@@ -55,12 +55,15 @@ class TreeScorer:
         """
         if not rows:
             return
-        tree = Tree.of(rows, self.pack_tokens)
+        tree = Tree.of(rows, self.pack_tokens, self.stems.most)
         self.distinct += tree.size
         walk = _Walk(self, tree, Path(tree.length), Tally(tree), answered)
         todo = tree.wanted(answered)
         proof = _Proof.of(tree, answered) if tree.length > self.proven else None
         packs = [pack for pack in tree.plan if pack.number in todo]
+        if packs and tree.stem:
+            self.phase = f"what all begin with, {tree.stem:,} tokens"
+            self.stems.put(walk.path, tree.inputs[0][: tree.stem], proven=bool(self.proven))
         ends = list(accumulate(pack.size for pack in packs))
         for pack, end in zip(packs, ends, strict=True):
             self.phase = f"pack {pack.number + 1:,}/{len(tree.plan):,}, {pack.size:,} tokens"
@@ -138,14 +141,15 @@ class _Walk:
         waiting = self._split([pack])
         while waiting:
             part = waiting.pop(0)
-            scores = self._unless_out_of_memory(part)
+            scores = unless_out_of_memory(partial(self._compute, part), bool(self.scorer.proven))
             if scores is not None:
                 found += scores
                 continue
             self.path.stay()
+            self.scorer.stems.clear()
             release_memory()
             _log.warning("out of memory", extra={"fields": {"tokens": part.size}})
-            if part.size <= _LEAST_TOKENS:
+            if part.size <= LEAST_TOKENS:
                 raise Unshareable("memory is too short for the keys and values of a prefix")
             self.scorer.most = part.size // 2
             waiting = self._split([part, *waiting])
@@ -155,17 +159,6 @@ class _Walk:
         most = self.scorer.most
         return [part for pack in packs for part in (pack.split(most) if most else [pack])]
 
-    def _unless_out_of_memory(self, pack: Pack) -> Found | None:
-        # A function of its own: the exception holds the tensors of the failed pack until this frame is left.
-        try:
-            return self._compute(pack)
-        except Exception as error:
-            if is_out_of_memory(error):
-                return None
-            if self.scorer.proven:
-                raise
-            raise unforeseen(error) from error
-
     def _compute(self, pack: Pack) -> Found:
         import torch
 
@@ -173,8 +166,7 @@ class _Walk:
         # Of answered requests as well: the number of logits that are computed together can change their last bit.
         reads = list(self.tree.reads(pack))
         with torch.inference_mode():
-            depths = torch.tensor(pack.depths(), device=model.device)
-            hidden = model.hidden(PackFrame(pack, self.path, depths), pack.tokens(self.tree.inputs))
+            hidden = model.forward(pack, self.path, self.tree.inputs)
             places = [place for read in reads for place in read.places]
             values = model.logprobs(hidden, places, [token for read in reads for token in read.tokens])
         self.path.step()

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+from lmrun.backends.hf.loading import is_out_of_memory
 from lmrun.backends.hf.tree.attention import NAME, Frame, framed, tree_attention
 from lmrun.backends.hf.tree.masked import masked_pass
+from lmrun.backends.hf.tree.pack import Pack
+from lmrun.backends.hf.tree.packed import PackFrame, Path
+from lmrun.backends.hf.tree.slots import Slots, Tap
+
+_T = TypeVar("_T")
 
 _LOGITS = 1 << 25
 """Float32 numbers of logits in memory at once."""
+LEAST_TOKENS = 32
+"""A pack that does not fit and has no more than this cannot be helped by splitting."""
 _FULL_ATTENTION = {"full_attention", "sliding_attention"}
 _MASKED = {"bloom", "codegen", "falcon", "gptj", "mpt", "stablelm"}
 """Models whose attention cannot be replaced, but which take a mask of any shape, positions, and keys from before."""
@@ -24,9 +33,28 @@ class Unshareable(Exception):  # noqa: N818 - a state of the model, not a fault
     """Prefixes cannot be shared with this model, or not any more; says why."""
 
 
-def unforeseen(error: Exception) -> Unshareable:
-    """For a model whose code does not take what sharing asks of it."""
-    return Unshareable(f"the model raised {type(error).__name__}: {' '.join(str(error).split())[:200]}")
+def unless_out_of_memory(compute: Callable[[], _T], proven: bool) -> _T | None:
+    """What was computed; None where memory was too short.
+
+    A function of its own: the exception holds the tensors of what failed until this frame is left.
+
+    Args:
+        proven: the model is known to share prefixes well.
+
+    Raises:
+        Unshareable: its code does not take what sharing asks of it.
+    """
+    try:
+        return compute()
+    except Unshareable:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            return None
+        if proven:
+            raise
+        said = " ".join(str(error).split())[:200]
+        raise Unshareable(f"the model raised {type(error).__name__}: {said}") from error
 
 
 def obstacle(model: Any) -> str | None:
@@ -97,8 +125,22 @@ class SharingModel:
             return 1e-4 * (1 + tokens)
         return 0.2 * (1 + math.sqrt(tokens))
 
+    def forward(
+        self,
+        pack: Pack,
+        path: Path,
+        rows: Sequence[array[int]],
+        slots: Slots | None = None,
+        taps: Sequence[Tap] = (),
+    ) -> Any:
+        """Last hidden states ``[place, width]`` of a pack of ``rows``; what it keeps is put on the path by a step."""
+        import torch
+
+        frame = PackFrame(pack, path, torch.tensor(pack.depths(), device=self.device), slots, taps)
+        return self.hidden(frame, pack.tokens(rows))
+
     def hidden(self, frame: Frame, tokens: Sequence[int]) -> Any:
-        """Last hidden states ``[place, width]`` of a pack."""
+        """Last hidden states ``[place, width]`` of a frame."""
         import torch
 
         # The rows of every matrix product are filled up, so that their number does not change a bit.
