@@ -294,6 +294,19 @@ class TestLoading:
         made.load()
         assert len([r for chunk in made.run([Request("loglikelihood", "the", " cat")]) for r in chunk]) == 1
 
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"device_map": "cuda:900"},
+            {"device_map": {"": 900}},
+            {"device_map": "auto", "max_memory": {"900": "1GB", "cpu": "1GB"}},
+        ],
+    )
+    def test_devices_that_are_not_here_are_named(self, folder: Path, options: dict[str, Any]) -> None:
+        pytest.importorskip("accelerate")
+        with pytest.raises(BackendError, match="device cuda:900 was asked for, and it is not here"):
+            backend(folder, **options).load()
+
     def test_a_named_template_file_is_used(self, folder: Path, tmp_path: Path) -> None:
         (tmp_path / "mine.jinja").write_text("mine: {{ messages[-1]['content'] }}")
         made = backend(folder, device="cpu", chat_template=str(tmp_path / "mine.jinja"))

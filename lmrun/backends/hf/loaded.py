@@ -40,6 +40,8 @@ GENERATION_BATCHES = 8
 """Prompts are cheap beside the steps that follow, and a step costs little more for many rows than for one."""
 _STEM_BATCHES = 4
 """Keys and values of so many batches are kept of what prompts begin with; they take less than what a batch takes."""
+_CPU_CHUNK, _GPU_CHUNK = 128, 1024
+"""Of what prompts begin with. On a GPU a pass over few tokens takes as long as one over many."""
 _MOST_PACK_TOKENS = 4096
 """What a token may look at takes memory by the square of this where it is a mask."""
 
@@ -77,7 +79,8 @@ class Shared:
         shape, plain = loaded.shape, loaded.scorer()
         model = SharingModel.of(loaded.model, shape.row_multiple)
         pack_tokens = min(shape.batch_tokens, _MOST_PACK_TOKENS)
-        stems = Stems(model, pack_tokens, shape.batch_tokens * _STEM_BATCHES)
+        chunk = _CPU_CHUNK if loaded.device.type == "cpu" else _GPU_CHUNK
+        stems = Stems(model, pack_tokens, chunk, shape.batch_tokens * _STEM_BATCHES)
         scorer = TreeScorer(model, plain, stems, loaded.max_length, pack_tokens)
         slot_tokens = shape.batch_tokens * GENERATION_BATCHES
         generator = TreeGenerator(model, loaded.generator(), plain, stems, loaded.max_length, pack_tokens, slot_tokens)

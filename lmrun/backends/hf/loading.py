@@ -71,6 +71,8 @@ def load_counter(source: Source, options: HfOptions) -> Callable[[Request], int]
 def load_model(sources: Sources, options: HfOptions, dtype: str) -> Any:
     """The model made of ``sources``, on its device, ready for inference. Raises :class:`~lmrun.errors.BackendError`."""
     device = None if options.device_map is not None else resolve_device(options.device)
+    for name in _named_gpus(options):
+        resolve_device(name)
     model = _load(sources.model, options, dtype, device)
     if sources.delta:
         add_delta(model, _load(sources.delta, options, dtype, device), sources.delta.name)
@@ -107,6 +109,13 @@ def _load(source: Source, options: HfOptions, dtype: str, device: str | None) ->
         return model if device is None or quantised else model.to(device)
     except Exception as error:  # boundary: loaders raise anything
         raise _failed("model", source, error) from error
+
+
+def _named_gpus(options: HfOptions) -> list[str]:
+    """The GPUs that ``device_map`` and ``max_memory`` name, as ``cuda:N``."""
+    mapped = options.device_map.values() if isinstance(options.device_map, dict) else [options.device_map]
+    named = (str(name) for name in (*mapped, *(options.max_memory or {})))
+    return [f"cuda:{name}" if name.isdigit() else name for name in named if name.isdigit() or name.startswith("cuda")]
 
 
 def _placement(options: HfOptions) -> dict[str, Any]:

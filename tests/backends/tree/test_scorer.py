@@ -44,7 +44,7 @@ def made_up_rows() -> list[Row]:
 def scorer_of(model: Any, pack_tokens: int) -> TreeScorer:
     plain = Scorer(model.__call__, model.device, keeps_logits(model), CPU_ROW_MULTIPLE)
     shared = SharingModel.of(model)
-    return TreeScorer(shared, plain, Stems(shared, pack_tokens, 4096), architectures.POSITIONS, pack_tokens)
+    return TreeScorer(shared, plain, Stems(shared, pack_tokens, 16, 4096), architectures.POSITIONS, pack_tokens)
 
 
 def scored(scorer: TreeScorer, rows: list[Row], answered: frozenset[int] = frozenset()) -> dict[int, Score]:
@@ -113,6 +113,26 @@ def test_one_request_is_checked_where_it_is_about_as_long_as_the_longest(others:
     scorer = scorer_of(architectures.make("llama"), 200)
     assert_alike(scored(scorer, rows), alone(scorer, rows))
     assert scorer.model.probed == probed
+
+
+@pytest.mark.parametrize(
+    ("name", "narrow"),
+    [("llama", True), ("mixtral", True), ("gpt_oss", True), ("gpt2", True), ("gpt_neox", True), ("bloom", False)],
+)
+def test_the_last_layer_computes_what_is_read(name: str, narrow: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = made_up_rows()
+    scorer = scorer_of(architectures.make(name), 64)
+    scorer.proven = architectures.POSITIONS
+    own, fed = scorer.model.last.forward, []
+
+    def counted(states: Any, *more: Any) -> Any:
+        fed.append(states.shape[1])
+        return own(states, *more)
+
+    monkeypatch.setattr(scorer.model.last, "forward", counted)
+    found = scored(scorer, rows)
+    assert (sum(fed) < 0.8 * scorer.model.forwarded) is narrow
+    assert_alike(found, alone(scorer, rows))
 
 
 def test_half_precision_stays_within_its_rounding() -> None:

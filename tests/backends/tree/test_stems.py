@@ -14,7 +14,6 @@ from lmrun.backends.generation import Generation
 from lmrun.backends.hf import HfBackend
 from lmrun.backends.hf.generating import PromptRow
 from lmrun.backends.hf.plan import Member, Row
-from lmrun.backends.hf.tree import stems
 from lmrun.backends.hf.tree.packed import Path
 from lmrun.backends.hf.tree.scorer import TreeScorer
 from lmrun.backends.hf.tree.shared import Unshareable
@@ -25,11 +24,6 @@ from tests.backends.tree.test_generator import continued, generator_of
 from tests.backends.tree.test_scorer import alone, assert_alike, scored, scorer_of
 
 torch = pytest.importorskip("torch")
-
-
-@pytest.fixture(autouse=True)
-def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stems, "_CHUNK", 16)
 
 
 def drawn(seed: int, n: int) -> list[int]:
@@ -125,7 +119,8 @@ def test_stems_are_computed_in_parts_when_memory_runs_out(fits: int, monkeypatch
             scored(scorer, rows)
 
 
-def test_a_backend_computes_the_header_of_two_tasks_once(folders: Any) -> None:
+def test_a_backend_computes_the_header_of_two_tasks_once(folders: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lmrun.backends.hf.loaded._CPU_CHUNK", 16)
     backend = HfBackend(ModelSpec("m", "hf", str(folders("llama", "bytes")), {"device": "cpu"}))
     backend.load()
     header = "".join(f"Question {i}: how much is {i} and {i}?\nAnswer: {2 * i}\n\n" for i in range(3))

@@ -298,10 +298,11 @@ class _Stream:
         last: dict[int, Any] = {}
         for pack in tail_packs(self.stem, [len(row) for row in inputs], self.owner.pack_tokens):
             taps = [Tap(range(p.at, p.stop), distinct[p.node.row], p.start - self.stem) for p in pack.pieces]
-            hidden = self.owner.model.forward(pack, self.path, inputs, self.slots, taps)
+            ends = {distinct[p.node.row]: p.stop - 1 for p in pack.pieces if p.end == p.node.end}
+            hidden = self.owner.model.forward(pack, self.path, inputs, ends.values(), self.slots, taps)
             self.path.step()
             self.owner.model.forwarded += pack.size
-            last |= {distinct[p.node.row]: hidden[p.stop - 1] for p in pack.pieces if p.end == p.node.end}
+            last |= {slot: hidden[place] for slot, place in ends.items()}
         sources = [slot_of[row.prompt.inputs.tobytes()] for row in new]
         for slot, source in enumerate(sources, first):
             if slot != source:

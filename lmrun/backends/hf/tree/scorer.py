@@ -166,8 +166,8 @@ class _Walk:
         # Of answered requests as well: the number of logits that are computed together can change their last bit.
         reads = list(self.tree.reads(pack))
         with torch.inference_mode():
-            hidden = model.forward(pack, self.path, self.tree.inputs)
             places = [place for read in reads for place in read.places]
+            hidden = model.forward(pack, self.path, self.tree.inputs, set(places))
             values = model.logprobs(hidden, places, [token for read in reads for token in read.tokens])
         self.path.step()
         model.forwarded += pack.size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -96,6 +96,8 @@ class SharingModel:
     """Tokens so far that were computed once more without sharing, to compare."""
     decoded: int = 0
     """Tokens of answers so far."""
+    last: Any = None
+    """The feed-forward part of the last layer, if it is a module of its own."""
     _output: Any = None
     """What the decoder returns: a class that takes hidden states."""
 
@@ -106,7 +108,8 @@ class SharingModel:
 
         AttentionInterface.register(NAME, tree_attention)
         masked = model.config.get_text_config().model_type in _MASKED
-        return cls(model, model.get_decoder(), row_multiple, masked)
+        decoder = model.get_decoder()
+        return cls(model, decoder, row_multiple, masked, last=_last(decoder))
 
     @property
     def device(self) -> Any:
@@ -130,14 +133,45 @@ class SharingModel:
         pack: Pack,
         path: Path,
         rows: Sequence[array[int]],
+        read: Collection[int],
         slots: Slots | None = None,
         taps: Sequence[Tap] = (),
     ) -> Any:
-        """Last hidden states ``[place, width]`` of a pack of ``rows``; what it keeps is put on the path by a step."""
+        """Last hidden states ``[place, width]`` of a pack of ``rows``, right where they are ``read``.
+
+        What the pack keeps is put on the path by a step.
+        """
         import torch
 
         frame = PackFrame(pack, path, torch.tensor(pack.depths(), device=self.device), slots, taps)
-        return self.hidden(frame, pack.tokens(rows))
+        with self._only(read, pack.size):
+            return self.hidden(frame, pack.tokens(rows))
+
+    @contextmanager
+    def _only(self, read: Collection[int], size: int) -> Iterator[None]:
+        """Nothing comes after the last layer: what it adds to places that are not read is left out."""
+        import torch
+
+        if self.last is None or len(read) * 2 > size:
+            yield
+            return
+        own = self.last.forward
+        wanted = sorted(read) or [0]
+        # Any place fills the rows up.
+        places = torch.tensor(wanted + [0] * (-len(wanted) % self.row_multiple), device=self.device)
+
+        def forward(states: Any, *more: Any, **named: Any) -> Any:
+            if more or named or states.dim() != 3:
+                return own(states, *more, **named)
+            at = places.to(states.device)
+            found = own(states[:, at])
+            output, *others = found if isinstance(found, tuple) else (found,)
+            whole = states.new_zeros((*states.shape[:2], output.shape[2]), dtype=output.dtype)
+            whole[:, at] = output
+            return (whole, *others) if isinstance(found, tuple) else whole
+
+        with _replaced(self.last, forward):
+            yield
 
     def hidden(self, frame: Frame, tokens: Sequence[int]) -> Any:
         """Last hidden states ``[place, width]`` of a frame."""
@@ -183,6 +217,12 @@ class SharingModel:
             values[mine] = logits[row, follows[mine]] - logits.logsumexp(dim=-1)[row]
             hits[mine] = logits.argmax(dim=-1)[row] == follows[mine]
         return values.tolist(), hits.tolist()
+
+
+def _last(decoder: Any) -> Any:
+    """The feed-forward part of the last layer."""
+    layers = getattr(decoder, "layers", None) or getattr(decoder, "h", None)
+    return getattr(layers[-1], "mlp", None) if layers else None
 
 
 @contextmanager

@@ -14,8 +14,6 @@ from lmrun.backends.hf.tree.shared import LEAST_TOKENS, SharingModel, Unshareabl
 
 LEAST_STEM = 16
 """Tokens that prompts must have in common to be worth a stem."""
-_CHUNK = 128
-"""Tokens that are kept together: beginnings of different length share whole ones."""
 
 
 @dataclass(slots=True)
@@ -28,6 +26,8 @@ class Stems:
 
     model: SharingModel
     pack_tokens: int
+    chunk: int
+    """Tokens that are computed and kept together: beginnings of different length share whole chunks."""
     most: int
     """Tokens of all that are kept."""
     distinct: int = 0
@@ -45,15 +45,15 @@ class Stems:
         bench: Path | None = None
         found: dict[bytes, Layers] = {}
         key = b""
-        for start in range(0, len(tokens), _CHUNK):
-            chunk = tokens[start : start + _CHUNK]
+        for start in range(0, len(tokens), self.chunk):
+            chunk = tokens[start : start + self.chunk]
             key = hashlib.blake2b(key + chunk.tobytes(), digest_size=16).digest()
             self._meet(key, len(chunk))
             layers = self._kept.pop(key, None)
             if layers is None:
                 bench = _bench(bench, path, start, start + len(chunk))
                 layers = self._computed(bench, tokens, range(start, start + len(chunk)), proven)
-            if len(chunk) == _CHUNK:
+            if len(chunk) == self.chunk:
                 found[key] = layers
             path.put(start, layers)
         self._keep(found)
@@ -69,11 +69,11 @@ class Stems:
 
     def _keep(self, stem: dict[bytes, Layers]) -> None:
         self._kept |= dict(reversed(stem.items()))
-        while len(self._kept) * _CHUNK > self.most:
+        while len(self._kept) * self.chunk > self.most:
             del self._kept[next(iter(self._kept))]
 
     def _computed(self, bench: Path, tokens: array[int], depths: range, proven: bool) -> Layers:
-        size = min(self.pack_tokens, _CHUNK)
+        size = min(self.pack_tokens, self.chunk)
         while (layers := unless_out_of_memory(partial(self._compute, bench, tokens, depths, size), proven)) is None:
             bench.stay()
             self.clear()
@@ -88,7 +88,7 @@ class Stems:
 
         with torch.inference_mode():
             for pack in stem_packs(depths, size):
-                self.model.forward(pack, bench, [tokens])
+                self.model.forward(pack, bench, [tokens], ())
                 bench.step()
         self.model.forwarded += len(depths)
         return {layer: (key.clone(), value.clone()) for layer, (key, value) in bench.part(depths).items()}
