@@ -64,7 +64,7 @@ class TreeScorer:
         if packs and tree.stem:
             self.phase = f"what all begin with, {tree.stem:,} tokens"
             self.stems.put(walk.path, tree.inputs[0][: tree.stem], proven=bool(self.proven))
-        ends = list(accumulate(pack.size for pack in packs))
+        ends = list(accumulate((pack.size for pack in packs), initial=tree.stem))[1:]
         for pack, end in zip(packs, ends, strict=True):
             self.phase = f"pack {pack.number + 1:,}/{len(tree.plan):,}, {pack.size:,} tokens"
             found = walk.run(pack)
