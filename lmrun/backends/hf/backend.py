@@ -8,7 +8,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeAlias, TypeVar
 
 from lmrun.backends.base import Chunk, ModelIdentity, ModelSpec, Usage
@@ -16,7 +16,7 @@ from lmrun.backends.generation import Generation
 from lmrun.backends.hf.generating import Answer, PromptRow
 from lmrun.backends.hf.identify import identify, resolve_dtype, stated_max_length
 from lmrun.backends.hf.loaded import GENERATION_BATCHES, Loaded
-from lmrun.backends.hf.loading import is_out_of_memory, load_counter, load_encoder, load_model, quiet, release_memory
+from lmrun.backends.hf.loading import load_counter, load_encoder, load_model, quiet, release_memory
 from lmrun.backends.hf.options import HfOptions
 from lmrun.backends.hf.packages import check_packages
 from lmrun.backends.hf.plan import Room, Row, batches, merge_rows, padded_length, rounds
@@ -25,7 +25,7 @@ from lmrun.backends.hf.seq2seq import Seq2SeqLoaded
 from lmrun.backends.hf.sources import Sources, read_config
 from lmrun.backends.hf.tree.generator import Asked
 from lmrun.backends.hf.tree.scorer import TreeScorer
-from lmrun.backends.hf.tree.shared import Unshareable
+from lmrun.backends.hf.tree.shared import Unshareable, unless_out_of_memory
 from lmrun.backends.templates import delimiters
 from lmrun.backends.tokenize import Unanswerable
 from lmrun.errors import BackendError
@@ -335,7 +335,7 @@ def _within_memory(
     waiting = room.split(rows, length)
     while waiting:
         part = waiting.pop(0)
-        answers = _unless_out_of_memory(answer, part)
+        answers = unless_out_of_memory(partial(answer, part), proven=True)
         if answers is not None:
             yield answers
             continue
@@ -347,16 +347,6 @@ def _within_memory(
         else:
             room.ran_out(len(part), length)
             waiting = room.split([row for rest in (part, *waiting) for row in rest], length)
-
-
-def _unless_out_of_memory(answer: Callable[[Sequence[_In]], _Out], rows: Sequence[_In]) -> _Out | None:
-    # A function of its own: the exception holds the tensors of the failed batch until this frame is left.
-    try:
-        return answer(rows)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        return None
 
 
 def _kind(wanted: Generation) -> str:
