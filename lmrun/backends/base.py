@@ -46,9 +46,9 @@ class Usage:
 
     phase: str = ""
     """For example ``"batch 12/340, 4,096 tokens"``."""
-    share: float | None = None
-    """Of the work that it was last given, what is done, where the number of answers would mislead: what many requests
-    begin with may be computed first."""
+    rest: float | None = None
+    """Seconds until what it was last given is done, as it judges now, where the number of answers would mislead: what
+    many requests begin with is computed first, and answers that are written together end together."""
     device: str | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Facts known only once the model is loaded (parameters, device name, effective batch size)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from lmrun.backends.base import SUSPICIOUS_LOGPROBS, Backend
@@ -88,18 +88,18 @@ class Answerer:
         cost = queue.left(job.id).cost
         for requests in queue.of_kinds():
             if left := len(requests) - len(requests.answered):
-                self._answer_kind(job, backend, requests, left, _Shares(cost[requests.kind]))
+                self.tracker.give(job.model, job.label, requests.kind, cost[requests.kind])
+                self._answer_kind(job, backend, requests, left)
 
     def _answer_kind(
-        self, job: JobAddress, backend: Callable[[], Backend], requests: QueuedRequests, left: int, shares: _Shares
+        self, job: JobAddress, backend: Callable[[], Backend], requests: QueuedRequests, left: int
     ) -> None:
         guard = self.budget.guard(job.model)
         self._heed(job)
         for chunk in guard.chunks(lambda: backend().run(requests, requests.answered), left):
             tickets = requests.tickets([i for i, _ in chunk])
             answers = [(ticket, answer) for ticket, (_, answer) in zip(tickets, chunk, strict=True)]
-            work = shares.done_since(self.tracker.share())
-            self.keep(job.fingerprint, {job.id: job}, answers, None if work is None else {requests.kind: work})
+            self.keep(job.fingerprint, {job.id: job}, answers)
             self._heed(job)
 
     def _heed(self, job: JobAddress) -> None:
@@ -109,14 +109,8 @@ class Answerer:
         if self.steering.is_left_out(job.model, job.label):
             raise LeftOut
 
-    def keep(
-        self,
-        fingerprint: str,
-        jobs: dict[int, JobAddress],
-        answers: Sequence[tuple[Ticket, Response]],
-        work: Mapping[RequestKind, int] | None = None,
-    ) -> None:
-        """Make answers of one model durable, and count them. They took ``work``; None: as much as requests tell."""
+    def keep(self, fingerprint: str, jobs: dict[int, JobAddress], answers: Sequence[tuple[Ticket, Response]]) -> None:
+        """Make answers of one model durable, and count them."""
         rows: list[tuple[str, int, Source, str]] = []
         known: list[tuple[str, str, str]] = []
         errors: Counter[tuple[int, str]] = Counter()
@@ -134,7 +128,7 @@ class Answerer:
             if known:
                 self._remember(fingerprint, known)
             self._doubt([ticket for ticket, _ in answers], errors)
-        self._count(jobs, answers, errors, work)
+        self._count(jobs, answers, errors)
 
     def _remember(self, fingerprint: str, answers: Sequence[tuple[str, str, str]]) -> None:
         self._write_cache(lambda cache: cache.put(fingerprint, answers))
@@ -171,7 +165,6 @@ class Answerer:
         jobs: dict[int, JobAddress],
         answers: Sequence[tuple[Ticket, Response]],
         errors: Counter[tuple[int, str]],
-        work: Mapping[RequestKind, int] | None,
     ) -> None:
         cost: Counter[RequestKind] = Counter()
         counts: Counter[int] = Counter()
@@ -185,25 +178,9 @@ class Answerer:
             failed[job_id] += n
             job = jobs[job_id]
             self.log.write("warning", "requests failed", model=job.model, job=job.label, kind=kind, n=n)
-        self.tracker.worked(cost if work is None else work)
+        self.tracker.worked(cost)
         for job_id, n in counts.items():
             job = jobs[job_id]
             self.tracker.answered(job.model, job.label, n, failed[job_id], tokens[job_id])
         if counts:
             self.show_spending(job.model)
-
-
-@dataclass(slots=True)
-class _Shares:
-    """Turns what a backend says of its work into the measure of the queue."""
-
-    whole: int
-    """The work that it was given."""
-    counted: int = 0
-
-    def done_since(self, share: float | None) -> int | None:
-        """Work since the last call; None where the backend does not say."""
-        if share is None:
-            return None
-        before, self.counted = self.counted, round(self.whole * share)
-        return self.counted - before

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
@@ -11,6 +10,7 @@ from typing import Any, Literal
 
 from lmrun.backends.base import Usage
 from lmrun.engine.pace import Pace
+from lmrun.engine.remaining import Remaining
 from lmrun.requests import RequestKind
 
 Phase = Literal[
@@ -177,10 +177,9 @@ class Tracker:
         self._answering_since: float | None = None
         self._answered = 0
         self._last_answer = 0.0
-        # By kind of request, as a generated token costs another time than a scored one: work left and done, seconds.
-        self._left: Counter[RequestKind] = Counter()
-        self._done: Counter[RequestKind] = Counter()
-        self._seconds: defaultdict[RequestKind, float] = defaultdict(float)
+        self._remaining = Remaining()
+        self._given: tuple[str, str] | None = None
+        """The job that the backend works on."""
 
     def _now(self) -> float:
         return (self._clock() if self._paused_at is None else self._paused_at) - self._lost
@@ -204,6 +203,7 @@ class Tracker:
                 self._answering += now - self._answering_since
             self._answering_since = now if phase in ("answering", "draining") else None
             self._last_answer = now
+            self._remaining.begin(now)
             self._phase, self._detail, self._changed = phase, detail, now
 
     def pause(self, paused: bool) -> None:
@@ -261,25 +261,27 @@ class Tracker:
     def expect(self, work: Mapping[RequestKind, int]) -> None:
         """So much work waits for the backend, by kind of request."""
         with self._lock:
-            self._left = Counter(work)
+            self._remaining.expect(work)
+
+    def give(self, model: str, label: str, kind: RequestKind, work: int) -> None:
+        """So much of it is what the backend works on from now on."""
+        with self._lock:
+            self._given = (model, label)
+            self._remaining.give(kind, work)
 
     def forgo(self, model: str, label: str, requests: int, work: Mapping[RequestKind, int]) -> None:
         """So many requests of a job are not asked."""
         with self._lock:
             job = self._jobs[model, label]
             self._jobs[model, label] = replace(job, requests=job.requests - requests)
-            for kind, amount in work.items():
-                self._left[kind] = max(0, self._left[kind] - amount)
+            self._remaining.forgo(work)
 
     def worked(self, work: Mapping[RequestKind, int]) -> None:
-        """So much of it is done; the time since the last answers went into it."""
-        total = sum(work.values()) or 1
+        """Requests of so much work are answered; what the backend says of its work counts more than that."""
         with self._lock:
             now = self._now()
-            for kind, amount in work.items():
-                self._seconds[kind] += (now - self._last_answer) * amount / total
-                self._done[kind] += amount
-                self._left[kind] = max(0, self._left[kind] - amount)
+            self._remaining.hear(self._usage().rest if self._usage else None, now)
+            self._remaining.worked(work, now)
             self._last_answer = now
 
     def answered(self, model: str, label: str, count: int, errors: int, tokens: int = 0) -> None:
@@ -301,11 +303,6 @@ class Tracker:
             job = self._jobs.get((model, label))
             return job.state if job else None
 
-    def share(self) -> float | None:
-        """Of the work that the backend was last given, what is done, if it says so."""
-        with self._lock:
-            return self._usage().share if self._usage else None
-
     def doing(self) -> str:
         """What is going on, in a few words."""
         with self._lock:
@@ -320,6 +317,7 @@ class Tracker:
             known = spent > 0 and self._answered > 0
             waiting = self._phase in ("answering", "draining")
             usage = self._usage() if self._usage and waiting else Usage()
+            self._remaining.hear(usage.rest, now)
             return Snapshot(
                 run_id=self._run_id,
                 phase=self._phase,
@@ -330,7 +328,7 @@ class Tracker:
                 silent=now - self._last_answer if waiting else 0.0,
                 facts=usage.facts,
                 rate=self._answered / spent if known else None,
-                eta=self._eta(now) if known else None,
+                eta=self._remaining.seconds(now),
                 usd=self._spent[0],
                 tokens=self._spent[1],
                 notes=tuple(self._notes),
@@ -341,21 +339,17 @@ class Tracker:
                 paused=self._paused_at is not None,
             )
 
-    def _eta(self, now: float) -> float:
-        """Seconds for all that is left, by the pace of its kind, or of all kinds where one has not begun."""
-        seconds, done = sum(self._seconds.values()), sum(self._done.values())
-        total = 0.0
-        for kind, left in self._left.items():
-            own = self._seconds[kind] / self._done[kind] if self._done[kind] else seconds / done
-            total += left * own
-        return max(0.0, total - (now - self._last_answer))
-
     def _job(self, job: JobProgress, now: float) -> JobProgress:
         pace = self._paces.get((job.model, job.label))
         if pace is None:
             return job
         _, tokens = pace.rates(now)
-        return replace(job, tokens_per_second=tokens, eta=pace.seconds_for(job.requests - job.done, now))
+        rest = self._remaining.rest(now) if self._given == (job.model, job.label) else None
+        return replace(
+            job,
+            tokens_per_second=tokens,
+            eta=pace.seconds_for(job.requests - job.done, now) if rest is None else rest,
+        )
 
     def _model(self, model: ModelProgress, usage: Usage, now: float) -> ModelProgress:
         pace = self._paces.get(model.name)

@@ -6,6 +6,7 @@ import sqlite3
 from array import array
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from os.path import commonprefix
 from typing import Any, NamedTuple, overload
 
 from lmrun.requests import Request, RequestKind
@@ -32,14 +33,21 @@ _TABLE = """
 _ADD = f"""
     INSERT OR IGNORE INTO queue (key, job_id, sample_id, position, repeat, kind, cost, answered)
     SELECT r.key, s.job_id, s.id, r.position, r.repeat, r.kind,
-      max(1, coalesce(length(t.body), 0) + length(r.continuation) + CASE r.kind WHEN 'generate_until' THEN
-        {_CHARACTERS_PER_TOKEN * _GENERATED_TOKEN_COST} * CAST(coalesce(json_extract(r.generation, '$.max_gen_toks'),
-          json_extract(r.generation, '$.max_new_tokens'), 256) AS INTEGER) ELSE 0 END),
+      max(1, CASE WHEN EXISTS (SELECT 1 FROM requests e WHERE e.sample_id = r.sample_id
+          AND e.context_id = r.context_id AND (e.position, e.repeat) < (r.position, r.repeat))
+        THEN 0 ELSE max(0, coalesce(length(t.body), 0) - :shared) END + length(r.continuation)
+        + CASE r.kind WHEN 'generate_until' THEN {_CHARACTERS_PER_TOKEN * _GENERATED_TOKEN_COST} * CAST(coalesce(
+          json_extract(r.generation, '$.max_gen_toks'), json_extract(r.generation, '$.max_new_tokens'), 256) AS INTEGER)
+          ELSE 0 END),
       a.key IS NOT NULL
     FROM samples s JOIN requests r ON r.sample_id = s.id LEFT JOIN texts t ON t.id = r.context_id
     LEFT JOIN responses a ON a.key = r.key
     WHERE s.job_id = :job AND (a.key IS NULL OR (:computed AND a.job_id = :job AND a.source = 'computed'))
     ORDER BY s.doc_id, r.position, r.repeat"""
+_FIRST_CONTEXTS = f"""
+    SELECT min(body), max(body) FROM (
+      SELECT t.body FROM samples s JOIN requests r ON r.sample_id = s.id AND r.position = 0 AND r.repeat = 0
+      JOIN texts t ON t.id = r.context_id WHERE s.job_id = ? ORDER BY s.doc_id LIMIT {_PAGE})"""
 _READ = f"""
     SELECT q.place, q.answered, q.key, q.job_id, q.kind, q.cost, {REQUEST_COLUMNS}
     FROM queue q JOIN requests r ON r.sample_id = q.sample_id AND r.position = q.position AND r.repeat = q.repeat
@@ -57,7 +65,7 @@ class Ticket(NamedTuple):
     job_id: int
     kind: RequestKind
     cost: int
-    """Rough work in prompt characters, for the forecast."""
+    """Rough work in characters, for the forecast: what prompts of a job or a sample share is computed once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +107,15 @@ class Queue:
         With ``computed`` also those that the job itself has computed, as answered: so the sequence is the same however
         often the run was interrupted, and a backend can form the same batches each time.
         """
-        self._db.execute(_ADD, {"job": job_id, "computed": computed})
+        shared = self._shared(job_id)
+        self._db.execute(_ADD, {"job": job_id, "computed": computed, "shared": shared})
+        first = "SELECT min(place) FROM queue WHERE job_id = ? AND NOT answered"
+        self._db.execute(f"UPDATE queue SET cost = cost + ? WHERE place = ({first})", (shared, job_id))
+
+    def _shared(self, job_id: int) -> int:
+        """Characters that the prompts of a job begin with, as far as the first ones tell."""
+        first, last = self._db.execute(_FIRST_CONTEXTS, (job_id,)).fetchone()
+        return len(commonprefix([first, last])) if first else 0  # noqa: RUF071 - characters are meant
 
     def left(self, job_id: int) -> Left:
         """How much of the job is not answered, as of when it was added."""

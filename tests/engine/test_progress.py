@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from lmrun.backends.base import Usage
-from lmrun.engine.answer import _Shares
 from lmrun.engine.pace import Pace
 from lmrun.engine.progress import Device, JobProgress, Machine, ModelProgress, Tracker
 from tests.display.test_plain import Clock
@@ -43,22 +42,78 @@ def test_models_and_jobs_have_their_own_pace() -> None:
 
 
 def test_what_a_backend_says_of_its_work_counts_in_place_of_its_answers() -> None:
-    """A fifth of the answers after half of the work: what they all begin with was computed first."""
+    """A fifth of the answers after half of the time: what they all begin with was computed first."""
     clock, tracker = scene()
-    tracker.phase("answering", "m")
+    rest: list[float | None] = [None]
+    tracker.watch(lambda: Usage(rest=rest[0]), "m")
     tracker.expect({"loglikelihood": 200})
-    shares = _Shares(200)
-    told = [(0.5, 20), (0.5, 0), (0.75, 40), (1.0, 40)]
+    tracker.give("m", "a", "loglikelihood", 200)
+    clock.now += 60  # loading is not work
+    tracker.phase("answering", "m")
+    tracker.update("m", "a", state="answering")
+    assert tracker.snapshot().eta is None
     etas = []
-    for share, answers in told:
-        clock.now += 10 if answers else 0
-        work = shares.done_since(share)
-        assert work is not None
-        tracker.worked({"loglikelihood": work})
-        tracker.answered("m", "a", answers, 0)
+    for seconds, said, answers in [(10, 10.0, 20), (0, 10.0, 0), (5, 5.0, 40), (2, 9.0, 0), (9, 0.0, 40)]:
+        clock.now += seconds
+        rest[0] = said
+        if answers:
+            tracker.worked({"loglikelihood": answers})
+            tracker.answered("m", "a", answers, 0)
+        now = tracker.snapshot()
+        assert now.jobs[0].eta == said, "of the job that it works on"
+        etas.append(now.eta)
+    assert etas == [10.0, 10.0, 5.0, 9.0, 0.0]
+
+
+def test_what_a_backend_said_grows_old_but_not_in_a_pause() -> None:
+    clock, tracker = scene()
+    tracker.watch(lambda: Usage(rest=30.0), "m")
+    tracker.expect({"loglikelihood": 100})
+    tracker.give("m", "a", "loglikelihood", 100)
+    tracker.phase("answering", "m")
+    etas = []
+    for seconds in (0, 10, 10, 20):
+        clock.now += seconds
         etas.append(tracker.snapshot().eta)
-    assert etas == [10.0, 10.0, pytest.approx(20 / 3), 0.0]
-    assert shares.done_since(None) is None
+        tracker.pause(True)
+        clock.now += 3600
+        assert tracker.snapshot().eta == etas[-1]
+        tracker.pause(False)
+    assert etas == [30.0, 20.0, 10.0, 0.0]
+
+
+def test_other_jobs_go_at_the_pace_of_the_one_that_is_worked_on() -> None:
+    clock, tracker = scene()
+    rest = [15.0]
+    tracker.watch(lambda: Usage(rest=rest[0]), "m")
+    tracker.expect({"loglikelihood": 300})
+    tracker.give("m", "a", "loglikelihood", 100)
+    tracker.phase("answering", "m")
+    clock.now += 5
+    assert tracker.snapshot().eta == 15 + 40, "20 seconds for a third of the work"
+    clock.now += 15
+    rest[0] = 0.0
+    tracker.worked({"loglikelihood": 1})
+    tracker.give("m", "b", "loglikelihood", 200)
+    tracker.phase("answering", "m")
+    rest[0] = 30.0
+    assert tracker.snapshot().eta == 30
+
+
+def test_a_backend_that_cannot_tell_any_more_is_judged_by_its_answers() -> None:
+    clock, tracker = scene()
+    rest: list[float | None] = [10.0]
+    tracker.watch(lambda: Usage(rest=rest[0]), "m")
+    tracker.expect({"loglikelihood": 100})
+    tracker.give("m", "a", "loglikelihood", 100)
+    tracker.phase("answering", "m")
+    clock.now += 10
+    tracker.worked({"loglikelihood": 1})
+    assert tracker.snapshot().eta == 10
+    rest[0] = None
+    clock.now += 10
+    tracker.worked({"loglikelihood": 25})
+    assert tracker.snapshot().eta == pytest.approx(25 * 20 / 75)
 
 
 def test_a_pace_forgets_what_is_long_ago() -> None:

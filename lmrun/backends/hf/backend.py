@@ -24,6 +24,7 @@ from lmrun.backends.hf.scoring import Score
 from lmrun.backends.hf.seq2seq import Seq2SeqLoaded
 from lmrun.backends.hf.sources import Sources, read_config
 from lmrun.backends.hf.tree.generator import Asked
+from lmrun.backends.hf.tree.outlook import Outlook
 from lmrun.backends.hf.tree.scorer import TreeScorer
 from lmrun.backends.hf.tree.shared import Unshareable, unless_out_of_memory
 from lmrun.backends.templates import delimiters
@@ -58,6 +59,8 @@ class HfBackend:
         self._scoring_room = Room()
         self._generation_room = Room()
         self._usage = Usage()
+        self._outlook: Outlook | None = None
+        """Of what is computed with shared prefixes just now."""
 
     # -- who it is -----------------------------------------------------------------------------------------------------
 
@@ -109,7 +112,8 @@ class HfBackend:
 
     def usage(self) -> Usage:
         """What is being computed, and the facts of the loaded model."""
-        return self._usage
+        outlook = self._outlook
+        return replace(self._usage, phase=outlook.phase, rest=outlook.rest) if outlook else self._usage
 
     # -- answering -----------------------------------------------------------------------------------------------------
 
@@ -122,7 +126,7 @@ class HfBackend:
         loaded = self._loaded
         if loaded is None:
             raise BackendError(f'model "{self._spec.name}" is not loaded', hint="call load() first")
-        self._usage = replace(self._usage, share=None)
+        self._outlook = None
         if not requests:
             return iter(())
         if any(not isinstance(r.context, str) for r in requests) and not loaded.encoder.has_chat_template():
@@ -207,6 +211,7 @@ class HfBackend:
         if not loaded.shared:
             return
         generator = loaded.shared.generator
+        self._outlook = generator.outlook
         # Most requests ask for the same, and looking through what transformers could do takes its time.
         kinds = {_kind(wanted): wanted for _, wanted in asked}
         possible = {kind for kind, wanted in kinds.items() if generator.can(wanted)}
@@ -214,7 +219,7 @@ class HfBackend:
         try:
             for others in self._shares_of([(row.inputs, row.owner) for row, _ in together], answered):
                 for answers in generator.answers(together, others):
-                    self._usage = replace(self._usage, phase=generator.phase, facts=loaded.facts())
+                    self._usage = replace(self._usage, facts=loaded.facts())
                     yield [(row.owner, _generated(drafts[row.owner], answer, notes)) for row, answer, notes in answers]
         except Unshareable as reason:
             loaded.unshare(str(reason))
@@ -233,18 +238,15 @@ class HfBackend:
         rounds = list(rounds)
         done: set[tuple[int, int]] = set()
         if loaded.shared:
+            self._outlook = loaded.shared.scorer.outlook
             try:
                 for scores in self._score_shared(loaded.shared.scorer, [r for rows in rounds for r in rows], answered):
                     done.update((score.member.owner, score.member.part) for score in scores)
-                    scorer = loaded.shared.scorer
-                    # Replicas each do a part.
-                    share = scorer.share if self._shares == 1 else None
-                    self._usage = replace(self._usage, phase=scorer.phase, share=share, facts=loaded.facts())
+                    self._usage = replace(self._usage, facts=loaded.facts())
                     yield scores
                 return
             except Unshareable as reason:
                 loaded.unshare(str(reason))
-                self._usage = replace(self._usage, share=None)
         for rows in rounds:
             yield from self._score_alone(loaded, merge_rows([row.without((), done) for row in rows]), answered)
 
@@ -317,6 +319,7 @@ class HfBackend:
             yield from _within_memory(todo, span, self._generation_room, answer, _ungenerated)
 
     def _show(self, number: int, count: int, rows: int, tokens: int) -> None:
+        self._outlook = None
         self._usage = replace(
             self._usage, phase=f"batch {number + 1:,}/{count:,}, {tokens:,} tokens", limit=rows or None
         )

@@ -79,9 +79,10 @@ class Shared:
         shape, plain = loaded.shape, loaded.scorer()
         model = SharingModel.of(loaded.model, shape.row_multiple)
         pack_tokens = min(shape.batch_tokens, _MOST_PACK_TOKENS)
-        chunk = _CPU_CHUNK if loaded.device.type == "cpu" else _GPU_CHUNK
+        on_cpu = loaded.device.type == "cpu"
+        chunk = _CPU_CHUNK if on_cpu else _GPU_CHUNK
         stems = Stems(model, pack_tokens, chunk, shape.batch_tokens * _STEM_BATCHES)
-        scorer = TreeScorer(model, plain, stems, loaded.max_length, pack_tokens)
+        scorer = TreeScorer(model, plain, stems, loaded.max_length, pack_tokens, _CPU_CHUNK if on_cpu else None)
         slot_tokens = shape.batch_tokens * GENERATION_BATCHES
         generator = TreeGenerator(model, loaded.generator(), plain, stems, loaded.max_length, pack_tokens, slot_tokens)
         return cls(model, stems, scorer, generator)

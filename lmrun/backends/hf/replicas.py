@@ -149,7 +149,8 @@ class Replicas:
     def _give_out(self, replica: Replica, claim: Claim, job: _Job) -> None:
         granted = job.grant(replica, claim.owners)
         if granted:
-            self._usage = replace(claim.usage, facts=self._usage.facts, device=self._usage.device)
+            # Each does a part: what is left of that says nothing of the whole.
+            self._usage = replace(claim.usage, rest=None, facts=self._usage.facts, device=self._usage.device)
         replica.send(granted)
 
     def _died(self, replica: Replica, why: str, job: _Job) -> Chunk:

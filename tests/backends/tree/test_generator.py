@@ -20,6 +20,7 @@ from lmrun.requests import Request
 from tests.backends import make
 from tests.backends.test_scoring import answers, words
 from tests.backends.tree import architectures
+from tests.backends.tree.clock import Clock
 from tests.backends.tree.test_scorer import scorer_of
 
 torch = pytest.importorskip("torch")
@@ -184,3 +185,23 @@ def test_shared_and_exact_answers_are_the_same(folders: Any, options: dict[str, 
         rest = answers(shared, requests, frozenset(i for i, _ in chunk))
         assert {**dict(chunk), **rest} == texts
         break
+
+
+def test_it_says_how_long_the_rest_takes(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step takes a second here, and no answer ends before its limit."""
+    generator = generator_of(architectures.make("llama"), tokenizer)
+    clock, step = Clock(), module._Stream._step
+    monkeypatch.setattr("lmrun.backends.hf.tree.outlook.time", clock)
+    monkeypatch.setattr(module, "_GLANCE", -1.0)
+    told: list[tuple[float | None, int]] = []
+
+    def slow(stream: Any) -> Any:
+        told.append((generator.outlook.rest, stream.active[0].left))
+        clock.now += 1
+        return step(stream)
+
+    monkeypatch.setattr(module._Stream, "_step", slow)
+    continued(generator, [(p, Generation((), N_NEW, sample=False)) for p in made_up_prompts()])
+    assert told[0] == (None, N_NEW - 1)
+    assert told[1:] == [(n, n) for n in range(N_NEW - 2, 0, -1)]
+    assert generator.outlook.rest == 0.0

@@ -14,12 +14,15 @@ from lmrun.backends.hf import HfBackend
 from lmrun.backends.hf.plan import CPU_ROW_MULTIPLE, Member, Row, merge_rows, padded_length
 from lmrun.backends.hf.scoring import Score, Scorer, keeps_logits
 from lmrun.backends.hf.tree import attention, packed
-from lmrun.backends.hf.tree.scorer import TreeScorer
+from lmrun.backends.hf.tree.pack import Pack
+from lmrun.backends.hf.tree.plan import Tree
+from lmrun.backends.hf.tree.scorer import Found, TreeScorer, _Walk
 from lmrun.backends.hf.tree.shared import SharingModel, Unshareable, obstacle
 from lmrun.backends.hf.tree.stems import Stems
 from lmrun.requests import Request
 from tests.backends.test_scoring import answers, pairs, texts
 from tests.backends.tree import architectures
+from tests.backends.tree.clock import Clock
 
 torch = pytest.importorskip("torch")
 
@@ -96,11 +99,29 @@ def test_pieces_too_large_for_a_box_are_computed_by_themselves() -> None:
     assert_alike(scored(scorer, rows), alone(scorer, rows))
 
 
-def test_its_share_of_the_work_is_that_of_the_tokens_computed() -> None:
+def test_it_says_how_long_the_rest_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token takes a hundredth of a second here, but twice as long in the first pack, which tells of no other."""
     scorer = scorer_of(architectures.make("llama"), 24)
-    shares = [(scorer.share, scorer.model.forwarded) for _ in scorer.scores(made_up_rows(), frozenset())]
-    assert len(shares) > 2 and shares[-1][0] == 1.0
-    assert [share for share, _ in shares] == [pytest.approx(n / scorer.model.forwarded) for _, n in shares]
+    clock, run = Clock(), _Walk.run
+    monkeypatch.setattr("lmrun.backends.hf.tree.outlook.time", clock)
+
+    def slow(walk: _Walk, pack: Pack) -> Found:
+        clock.now += pack.size / 100 * (1 if walk.scorer.model.forwarded else 2)
+        return run(walk, pack)
+
+    monkeypatch.setattr(_Walk, "run", slow)
+    told = [(scorer.outlook.rest, scorer.model.forwarded) for _ in scorer.scores(made_up_rows(), frozenset())]
+    left = [scorer.model.forwarded - n for _, n in told]
+    assert len(told) > 3 and left[-1] == 0
+    assert [rest for rest, _ in told] == [pytest.approx(n / 100) for n in left]
+
+
+def test_packs_can_begin_small_and_give_the_same() -> None:
+    rows = made_up_rows()
+    scorer = scorer_of(architectures.make("llama"), 64)
+    scorer.first_tokens = 8
+    assert [pack.size for pack in Tree.of(rows, 64, 0, 8).plan][:4] == [8, 16, 32, 64]
+    assert_alike(scored(scorer, rows), alone(scorer, rows))
 
 
 @pytest.mark.parametrize(("others", "probed"), [(38, 38), (20, 40 + 20)])

@@ -8,11 +8,14 @@ rows that have ended.
 from __future__ import annotations
 
 import logging
+import math
 import random
+import time
 from array import array
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, TypeAlias
 
 from lmrun.backends.generation import ONLY_SAMPLED, Generation
@@ -20,6 +23,7 @@ from lmrun.backends.hf.generating import Answer, Generator, PromptRow, Watch, dr
 from lmrun.backends.hf.loading import release_memory
 from lmrun.backends.hf.plan import Member, Row, padded_length
 from lmrun.backends.hf.scoring import NOT_A_NUMBER, Scorer
+from lmrun.backends.hf.tree.outlook import Lengths, Outlook, Pace
 from lmrun.backends.hf.tree.pack import tail_packs
 from lmrun.backends.hf.tree.packed import Path
 from lmrun.backends.hf.tree.shared import SharingModel, Unshareable, unless_out_of_memory
@@ -35,6 +39,10 @@ _LEAST_ROWS = 8
 _MOST_SLOTS = 128
 _REFILL = 8
 """New rows are let in when one of this many slots is free: their prompts are computed together."""
+_REMEMBERED = 64
+"""Steps, and packs of prompts, that tell how long others take."""
+_GLANCE = 0.25
+"""Seconds between two looks at how long the rest will take."""
 _HARMLESS = frozenset(
     "eos_token_id bos_token_id pad_token_id do_sample max_length max_new_tokens transformers_version use_cache "
     "_from_model_config cache_implementation".split()
@@ -64,6 +72,11 @@ class _Running:
         """The position of its last token."""
         return len(self.prompt.inputs) + len(self.tokens) - 1
 
+    @property
+    def left(self) -> int:
+        """Tokens that may still come."""
+        return self.wanted.max_new_tokens - len(self.tokens)
+
 
 Done: TypeAlias = tuple[_Running, Answer]
 
@@ -80,8 +93,12 @@ class TreeGenerator:
     pack_tokens: int
     slot_tokens: int
     """Places of all slots together."""
-    phase: str = ""
-    """What is being computed."""
+    outlook: Outlook = field(default_factory=Outlook)
+    packs: Pace = field(default_factory=lambda: Pace(_REMEMBERED))
+    """By tokens of prompts."""
+    steps: Pace = field(default_factory=lambda: Pace(_REMEMBERED))
+    lengths: Lengths = field(default_factory=Lengths)
+    """Of the answers to what is asked together."""
     proven: bool = False
     """An answer was scored without sharing, and had the probability that it was given with."""
     distinct: int = 0
@@ -95,13 +112,15 @@ class TreeGenerator:
         Raises:
             Unshareable: this model gives other numbers that way; what was yielded is right.
         """
+        self.outlook.phase, self.outlook.rest = "looking for what prompts have in common", None
         self._ends = self.generator.end_tokens()
-        for stem, rows in clusters(asked):
-            left = [one for one in rows if one[0].owner not in answered]
-            if left:
-                tails = {row.inputs.tobytes(): len(row.inputs) - stem for row, _ in left}
-                self.distinct += sum(tails.values())
-                yield from self._proved(_Stream.of(self, stem, left).run())
+        self.lengths = Lengths()
+        groups = [(stem, [one for one in rows if one[0].owner not in answered]) for stem, rows in clusters(asked)]
+        streams = [_Stream.of(self, stem, left) for stem, left in groups if left]
+        while streams:
+            stream, *streams = streams
+            self.distinct += stream.distinct
+            yield from self._proved(stream.run(streams))
 
     def can(self, wanted: Generation) -> bool:
         """Whether everything that is asked for is known here, and not by transformers' own generation alone."""
@@ -148,9 +167,20 @@ class TreeGenerator:
         row.tokens.append(token)
         n = len(row.tokens)
         stopped = n if row.watch.feed(token) else None
-        if stopped is None and n < row.wanted.max_new_tokens and token not in self._ends:
+        self.lengths.tokens += 1
+        if stopped is not None or token in self._ends:
+            self.lengths.stopped += 1
+        elif row.left:
             return None
         return self.generator.answer(row.prompt, row.tokens, stopped, row.wanted)
+
+    def look_ahead(self, streams: Sequence[_Stream]) -> None:
+        """Tell how long these will take."""
+        needs = [stream.needs() for stream in streams]
+        checked = 0 if self.proven else streams[0].path.length
+        prompts = self.packs.seconds_for(checked + sum(tokens for tokens, _ in needs))
+        answers = self.steps.seconds_for(sum(steps for _, steps in needs))
+        self.outlook.rest = None if prompts is None or answers is None else prompts + answers
 
     def _proved(self, stream: Iterator[list[Done]]) -> Iterator[Answers]:
         for done in stream:
@@ -222,6 +252,8 @@ class _Stream:
     """By slot."""
     slots: Slots = field(default_factory=Slots)
     path: Path = field(init=False)
+    looked: float = -math.inf
+    """When it last looked how long the rest will take."""
 
     def __post_init__(self) -> None:
         self._forget()
@@ -240,8 +272,26 @@ class _Stream:
         limit = max(1, min(_MOST_SLOTS, owner.slot_tokens // longest))
         return cls(owner, stem, deque(owner.start(*one) for one in rows), limit)
 
-    def run(self) -> Iterator[list[Done]]:
-        """Continue all rows; those that are done, step by step."""
+    @property
+    def distinct(self) -> int:
+        """Distinct tokens of the prompts that wait, below the stem."""
+        tails = {row.prompt.inputs.tobytes(): len(row.prompt.inputs) - self.stem for row in self.waiting}
+        return sum(tails.values())
+
+    def needs(self) -> tuple[int, float]:
+        """Tokens of prompts that are still to be computed, and steps, as far as one can tell."""
+        lengths, rows = self.owner.lengths, [*self.active, *self.waiting]
+        if not rows:
+            return 0, 0.0
+        answers = sum(lengths.expected(row.left) for row in rows)
+        longest = lengths.longest(max(row.left for row in rows), len(rows))
+        return self._prompt_tokens(self.waiting), max(answers / self.limit, longest)
+
+    def _prompt_tokens(self, rows: Iterable[_Running]) -> int:
+        return sum(len(row.prompt.inputs) - self.stem for row in rows)
+
+    def run(self, later: Sequence[_Stream]) -> Iterator[list[Done]]:
+        """Continue all rows; those that are done, step by step. ``later``: what comes after it."""
         import torch
 
         n, done_so_far = len(self.waiting), 0
@@ -249,7 +299,10 @@ class _Stream:
             with torch.inference_mode():
                 done = self._within_memory()
             done_so_far += len(done)
-            self.owner.phase = f"{done_so_far:,}/{n:,} answers, {len(self.active)} at once"
+            self.owner.outlook.phase = f"{done_so_far:,}/{n:,} answers, {len(self.active)} at once"
+            if time.monotonic() - self.looked > _GLANCE:
+                self.looked = time.monotonic()
+                self.owner.look_ahead([self, *later])
             if done:
                 yield done
 
@@ -277,8 +330,11 @@ class _Stream:
         done = []
         free = self.limit - len(self.active)
         if self.waiting and free * _REFILL >= self.limit:
-            done = self._let_in(min(free, len(self.waiting)))
-        return done + (self._step() if self.active else [])
+            count = min(free, len(self.waiting))
+            with self.owner.packs.timed(self._prompt_tokens(islice(self.waiting, count))):
+                done = self._let_in(count)
+        with self.owner.steps.timed(1):
+            return done + (self._step() if self.active else [])
 
     # -- prompts -------------------------------------------------------------------------------------------------------
 
@@ -296,10 +352,13 @@ class _Stream:
         self.active += new
         self.slots.fit(len(self.active), max(map(len, inputs)) - self.stem)
         last: dict[int, Any] = {}
+        left = sum(len(row) - self.stem for row in inputs)
         for pack in tail_packs(self.stem, [len(row) for row in inputs], self.owner.pack_tokens):
             taps = [Tap(range(p.at, p.stop), distinct[p.node.row], p.start - self.stem) for p in pack.pieces]
             ends = {distinct[p.node.row]: p.stop - 1 for p in pack.pieces if p.end == p.node.end}
+            self.owner.outlook.phase = f"{count:,} prompts, {left:,} tokens"
             hidden = self.owner.model.forward(pack, self.path, inputs, ends.values(), self.slots, taps)
+            left -= pack.size
             self.path.step()
             self.owner.model.forwarded += pack.size
             last |= {slot: hidden[place] for slot, place in ends.items()}

@@ -100,28 +100,30 @@ class Pack:
     def split(self, size: int) -> list[Pack]:
         """The same in packs of at most ``size`` tokens."""
         pieces = [Piece(p.node, p.start, p.end, 0) for p in self.pieces]
-        return list(_packs(pieces, size, self.path, self.next_depth, self.number))
+        return list(_packs(_groups(pieces, size), self.path, self.next_depth, self.number))
 
 
-def packs(root: Node, size: int, stem: int = 0) -> Iterator[Pack]:
+def packs(root: Node, size: int, stem: int = 0, first: int | None = None) -> Iterator[Pack]:
     """The walk below ``root`` in packs of ``size`` tokens; the last may have fewer.
 
-    The first ``stem`` tokens, which all rows have in common, are left out: they are on the path.
+    The first ``stem`` tokens, which all rows have in common, are left out: they are on the path. With ``first`` the
+    first pack has so many tokens, and each has twice as many as the one before, up to ``size``.
     """
     pieces = [Piece(node, max(node.start, stem), node.end, 0) for node in walk(root) if node.end > stem]
-    return _packs(pieces, size, _stem(stem), 0, None)
+    return _packs(_groups(pieces, size, first), _stem(stem), 0, None)
 
 
 def stem_packs(depths: range, size: int) -> Iterator[Pack]:
     """This part of a row, below what is on the path; all of it is to be kept there."""
     start, end = depths.start, depths.stop
-    return _packs([Piece(Node(0, start, end), start, end, 0)], size, _stem(start), end, None)
+    return _packs(_groups([Piece(Node(0, start, end), start, end, 0)], size), _stem(start), end, None)
 
 
 def tail_packs(stem: int, lengths: Sequence[int], size: int) -> Iterator[Pack]:
     """Rows of these lengths from ``stem`` on, where all are alike before, which is on the path."""
     nodes = [Node(i, stem, length) for i, length in enumerate(lengths)]
-    return _packs([Piece(node, node.start, node.end, 0) for node in nodes], size, _stem(stem), stem, None)
+    pieces = [Piece(node, node.start, node.end, 0) for node in nodes]
+    return _packs(_groups(pieces, size), _stem(stem), stem, None)
 
 
 def _stem(length: int) -> list[_Above]:
@@ -137,9 +139,9 @@ def needed(plan: Sequence[Pack], wanted: Collection[int]) -> set[int]:
     return found
 
 
-def _packs(pieces: Sequence[Piece], size: int, path: Sequence[_Above], last: int, number: int | None) -> Iterator[Pack]:
+def _packs(grouped: Iterator[list[Piece]], path: Sequence[_Above], last: int, number: int | None) -> Iterator[Pack]:
     """``number`` None counts the packs; else they are parts of that one."""
-    groups = list(_groups(pieces, size))
+    groups = list(grouped)
     for i, group in enumerate(groups):
         following = groups[i + 1][0].start if i + 1 < len(groups) else last
         pack = _pack(number if number is not None else i, group, path, following)
@@ -147,9 +149,9 @@ def _packs(pieces: Sequence[Piece], size: int, path: Sequence[_Above], last: int
         path = pack.after
 
 
-def _groups(pieces: Sequence[Piece], size: int) -> Iterator[list[Piece]]:
+def _groups(pieces: Sequence[Piece], most: int, first: int | None = None) -> Iterator[list[Piece]]:
     group: list[Piece] = []
-    room = size
+    size = room = min(first or most, most)
     for piece in pieces:
         start = piece.start
         while start < piece.end:
@@ -159,6 +161,7 @@ def _groups(pieces: Sequence[Piece], size: int) -> Iterator[list[Piece]]:
             start = end
             if not room:
                 yield group
+                size = min(2 * size, most)
                 group, room = [], size
     if group:
         yield group

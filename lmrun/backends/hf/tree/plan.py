@@ -43,13 +43,16 @@ class Tree:
     """By identity of a node: the rows of which tokens are scored in it."""
 
     @classmethod
-    def of(cls, rows: Sequence[Row], size: int, most_stem: int = 0) -> Tree:
-        """Rows with different inputs, in packs of ``size`` tokens, below a stem of ``most_stem`` at most."""
+    def of(cls, rows: Sequence[Row], size: int, most_stem: int = 0, first: int | None = None) -> Tree:
+        """Rows with different inputs, in packs of ``size`` tokens, below a stem of ``most_stem`` at most.
+
+        With ``first`` the packs begin with so many tokens, and grow.
+        """
         inputs = [row.inputs for row in rows]
         longest = max(range(len(rows)), key=lambda i: len(inputs[i]))
         root = build(inputs, _ranks(rows, longest))
         stem = min(most_stem, _stem(root, rows))
-        return cls(rows, inputs, longest, stem, list(packs(root, size, stem)), _readers(root, rows))
+        return cls(rows, inputs, longest, stem, list(packs(root, size, stem, first)), _readers(root, rows))
 
     @property
     def size(self) -> int:

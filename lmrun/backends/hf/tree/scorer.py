@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from itertools import accumulate
 from typing import TypeAlias
 
 from lmrun.backends.hf.loading import release_memory
 from lmrun.backends.hf.plan import Row, padded_length
 from lmrun.backends.hf.scoring import Score, Scorer
+from lmrun.backends.hf.tree.outlook import Outlook, Pace
 from lmrun.backends.hf.tree.pack import Pack
 from lmrun.backends.hf.tree.packed import Path
 from lmrun.backends.hf.tree.plan import Read, Tally, Tree
@@ -22,6 +22,8 @@ _log = logging.getLogger(__name__)
 
 _ALIKE = 0.9
 """Of the longest row's tokens, so many show what it would."""
+_REMEMBERED = 8
+"""Packs that tell how long others take."""
 
 Found: TypeAlias = list[tuple[int, Score]]
 """Scores, each with the number of its row."""
@@ -36,10 +38,11 @@ class TreeScorer:
     stems: Stems
     max_length: int
     pack_tokens: int
-    phase: str = ""
-    """What is being computed."""
-    share: float = 0.0
-    """Of the tokens to be computed, those that are."""
+    first_tokens: int | None = None
+    """Of the first pack, where packs take long: what comes early shows that it works, and how fast."""
+    outlook: Outlook = field(default_factory=Outlook)
+    pace: Pace = field(default_factory=lambda: Pace(_REMEMBERED))
+    """By tokens."""
     distinct: int = 0
     """Distinct tokens of all trees so far, without their stems."""
     most: int | None = None
@@ -55,20 +58,23 @@ class TreeScorer:
         """
         if not rows:
             return
-        tree = Tree.of(rows, self.pack_tokens, self.stems.most)
+        self.outlook.phase, self.outlook.rest = "looking for what prompts have in common", None
+        tree = Tree.of(rows, self.pack_tokens, self.stems.most, self.first_tokens)
         self.distinct += tree.size
         walk = _Walk(self, tree, Path(tree.length), Tally(tree), answered)
         todo = tree.wanted(answered)
         proof = _Proof.of(tree, answered) if tree.length > self.proven else None
         packs = [pack for pack in tree.plan if pack.number in todo]
+        left = sum(pack.size for pack in packs)
         if packs and tree.stem:
-            self.phase = f"what all begin with, {tree.stem:,} tokens"
+            self._look_ahead(f"what all begin with, {tree.stem:,} tokens", tree.stem + left)
             self.stems.put(walk.path, tree.inputs[0][: tree.stem], proven=bool(self.proven))
-        ends = list(accumulate((pack.size for pack in packs), initial=tree.stem))[1:]
-        for pack, end in zip(packs, ends, strict=True):
-            self.phase = f"pack {pack.number + 1:,}/{len(tree.plan):,}, {pack.size:,} tokens"
-            found = walk.run(pack)
-            self.share = end / ends[-1]
+        for pack in packs:
+            self._look_ahead(f"pack {pack.number + 1:,}/{len(tree.plan):,}, {pack.size:,} tokens", left)
+            with self.pace.timed(pack.size):
+                found = walk.run(pack)
+            left -= pack.size
+            self._look_ahead(self.outlook.phase, left)
             if proof:
                 found = proof.add(found)
                 if not found:
@@ -76,6 +82,9 @@ class TreeScorer:
                 self._compare(tree, proof.rows(found))
                 proof = None
             yield [score for _, score in found]
+
+    def _look_ahead(self, phase: str, tokens: int) -> None:
+        self.outlook.phase, self.outlook.rest = phase, self.pace.seconds_for(tokens)
 
     def _compare(self, tree: Tree, found: Found) -> None:
         """Score rows once more, alone and without sharing. Raises :class:`Unshareable` if that gives other numbers."""
