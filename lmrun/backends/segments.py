@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import re
 from array import array
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 
 _CUT = re.compile(r"(?<=[A-Za-z]{2}) (?=[A-Za-z]{2})")
@@ -25,15 +27,34 @@ _SPLITTERS = frozenset(("ByteLevel", "Split", "Digits", "Punctuation"))
 _PROBE = "so we have\nsome words, ALL of them\nof lower and Upper case"
 
 
-def pieces(text: str) -> Iterator[str]:
-    """A text in pieces; together they are the text."""
-    start = 0
+def pieces(text: str, start: int = 0) -> Iterator[str]:
+    """A text in pieces, from the beginning of one on; together they are the text."""
     while start < len(text):
         line = text.find("\n", start, start + _LEAST)
         cut = _CUT.search(text, start + _LEAST if line < 0 else line + 1)
         end = cut.start() if cut else len(text)
         yield text[start:end]
         start = end
+
+
+class Pieces:
+    """The pieces of one text after another: those that it begins with like the one before are not looked for again."""
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._ends: list[int] = []
+
+    def of(self, text: str) -> tuple[int, list[str]]:
+        """How many pieces of the text before it begins with, and the others."""
+        ends, before = self._ends, self._text
+        # The last piece ends with its text. Where another one ends is told by the three characters after its end.
+        kept = bisect_left(range(len(ends) - 1), True, key=lambda i: not text.startswith(before[: ends[i] + 3]))
+        return kept, list(pieces(text, ends[kept - 1] if kept else 0))
+
+    def turn_to(self, text: str, kept: int, others: Sequence[str]) -> None:
+        """The text before is this one from now on."""
+        start = self._ends[kept - 1] if kept else 0
+        self._text, self._ends[kept:] = text, list(accumulate(map(len, others), initial=start))[1:]
 
 
 class Segments:
@@ -46,6 +67,11 @@ class Segments:
         self._slow = bool(getattr(tokenizer, "is_fast", False))
         self._known: dict[str, array[int]] = {}
         self._kept = 0
+        self._prepared = Pieces()
+        self._encoded = Pieces()
+        # Of the text encoded last: its tokens, and how many of them there are after each piece.
+        self._ids: list[int] = []
+        self._counts = [0]
 
     @classmethod
     def of(cls, tokenizer: Any) -> Segments | None:
@@ -64,16 +90,23 @@ class Segments:
         if not self._slow and len(text) < (_SHORT_SHARED if shared else _SHORT):
             whole: list[int] = self._tokenizer.encode(text, add_special_tokens=special)
             return whole
-        parts = list(pieces(text))
-        known = self._learn(dict.fromkeys(parts))
-        ids = list(self._before) if special else []
-        for piece in parts:
-            ids.extend(known[piece])
-        return ids
+        kept, others = self._encoded.of(text)
+        known = self._learn(dict.fromkeys(others))
+        self._encoded.turn_to(text, kept, others)
+        del self._ids[self._counts[kept] :], self._counts[kept + 1 :]
+        for piece in others:
+            self._ids.extend(known[piece])
+            self._counts.append(len(self._ids))
+        return [*self._before, *self._ids] if special else self._ids.copy()
 
     def prepare(self, texts: Iterable[str]) -> None:
         """Encode all pieces of some texts that are not known, in one call."""
-        self._learn(dict.fromkeys(piece for text in texts for piece in pieces(text)))
+        wanted: dict[str, None] = {}
+        for text in texts:
+            kept, others = self._prepared.of(text)
+            self._prepared.turn_to(text, kept, others)
+            wanted |= dict.fromkeys(others)
+        self._learn(wanted)
 
     def _learn(self, wanted: dict[str, None]) -> dict[str, array[int]]:
         """Tokens by piece; of what is wanted at least."""
@@ -90,11 +123,6 @@ class Segments:
         return self._known
 
     def _encode_all(self, texts: list[str]) -> list[list[int]]:
-        if getattr(self._tokenizer, "is_fast", False):  # of transformers
-            ids: list[list[int]] = self._tokenizer(texts, add_special_tokens=False, return_attention_mask=False)[
-                "input_ids"
-            ]
-            return ids
         encoded = self._tokenizer.backend_tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         return [each.ids for each in encoded]
 

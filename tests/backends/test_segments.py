@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmrun.backends.light_tokenizer import LightTokenizer
-from lmrun.backends.segments import Segments, pieces
+from lmrun.backends.segments import Pieces, Segments, pieces
 from tests.backends import make
 
 tokenizers = pytest.importorskip("tokenizers")
@@ -41,6 +41,29 @@ def light(made: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dic
 @given(text=texts)
 def test_pieces_make_the_text(text: str) -> None:
     assert "".join(pieces(text)) == text
+
+
+@given(first=texts, ways=st.lists(st.tuples(st.integers(0, 2000), texts), max_size=6))
+def test_a_text_that_begins_like_the_one_before_has_the_same_pieces(first: str, ways: list[tuple[int, str]]) -> None:
+    found, text = Pieces(), first * 4
+    known: list[str] = []
+    for cut, end in [(len(text), ""), *ways]:
+        text = text[:cut] + end
+        kept, others = found.of(text)
+        found.turn_to(text, kept, others)
+        known = [*known[:kept], *others]
+        assert known == list(pieces(text))
+    assert found.of(text + ", and so on")[0] == max(0, len(known) - 1), "all but the last"
+
+
+def test_a_text_that_cannot_be_encoded_leaves_no_trace(made: dict[str, Any]) -> None:
+    segments = Segments.of(made["bytes"])
+    assert segments is not None
+    text = " ".join(make.WORDS * 4)
+    segments.encode(text, special=False)
+    with mock.patch.object(Segments, "_encode_all", side_effect=TypeError), pytest.raises(TypeError):
+        segments.encode(text[:300] + " another end", special=False)
+    assert segments.encode(text + " end", special=False) == made["bytes"].encode(text + " end")
 
 
 @settings(deadline=None)
