@@ -119,10 +119,11 @@ def closing_words(reader: RunReader) -> str:
             f"lmrun show {reader.run.path} --truncated"
         )
     lines.extend(_spent(reader))
-    lines.append(f"{info.get('status', '?')}{_took(info)}: {reader.run.path}")
+    if info.get("status") != "interrupted":  # what that means is told apart, by interrupted_words
+        lines.append(f"{info.get('status', '?')}{_took(info)}: {reader.run.path}")
     if any(job.n_scored for job in jobs):
         lines.append(f"look at samples: lmrun show {reader.run.path} --wrong")
-    return safe("\n".join(lines) + "\n")  # some words are those of a server
+    return safe("".join(f"{line}\n" for line in lines))  # some words are those of a server
 
 
 def _took(info: Mapping[str, Any]) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from lmrun import bundled
 from lmrun.code import TaskFunctions
 from lmrun.data import DataSource
-from lmrun.engine.catalog import task_catalog
-from lmrun.errors import ManifestError, did_you_mean
+from lmrun.engine.catalog import select_tasks, task_catalog
+from lmrun.errors import LmrunError, ManifestError, Problem, did_you_mean
 from lmrun.functions import Functions
 from lmrun.manifest import Manifest, Run, load_manifest
 from lmrun.tasks import TaskCatalog
@@ -52,7 +53,7 @@ def manifest_path(name: str) -> Path:
 
 def open_manifest(name: str, overrides: Overrides) -> Manifest:
     """Load a manifest with the command line's overrides applied. Raises :class:`~lmrun.errors.ManifestError`."""
-    manifest = load_manifest(manifest_path(name), overrides.assignments)
+    manifest = load_manifest(manifest_path(name), overrides.assignments, partial(_unknown_tasks, overrides))
     limit = _limit(overrides.limit)
     if limit is not None:
         tasks = tuple(replace(task, limit=limit) for task in manifest.tasks)
@@ -72,6 +73,15 @@ def open_manifest(name: str, overrides: Overrides) -> Manifest:
         ),
         run=replace(run, runs_dir=runs_dir, cache=overrides.cache or moved),
     )
+
+
+def _unknown_tasks(overrides: Overrides, manifest: Manifest) -> Sequence[Problem]:
+    """Names of tasks that mean nothing, so that they need not wait until all else is right."""
+    paths = (*manifest.tasks_path.paths, *overrides.tasks_paths)
+    try:
+        return select_tasks(manifest.tasks, task_catalog(paths))[1]
+    except LmrunError:  # a folder of tasks is not there
+        return ()
 
 
 def _limit(limit: float | None) -> int | float | None:

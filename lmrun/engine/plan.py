@@ -13,6 +13,7 @@ from lmrun.backends.base import Backend, ModelIdentity, ModelSpec
 from lmrun.backends.generation import PARAMETERS, normalise
 from lmrun.backends.registry import backend_class
 from lmrun.backends.tokenize import Unanswerable
+from lmrun.engine.catalog import placed, select_tasks
 from lmrun.engine.facts import scoring_as_json, scoring_spec, task_facts
 from lmrun.engine.inputs import Sources
 from lmrun.engine.labels import Labels, setting_as_json
@@ -22,7 +23,7 @@ from lmrun.requests import canonical_json
 from lmrun.scoring import check_spec, unknown_golds, with_robust
 from lmrun.scoring.spec import ScoringSpec
 from lmrun.store.records import JobRecord
-from lmrun.tasks import Group, PromptSettings, Selection, Task, TaskConfig, build_task
+from lmrun.tasks import Group, PromptSettings, Task, TaskConfig, build_task
 
 _DOCS_OF_A_FORM = 20
 """Docs whose targets decide which robust filter fits a task."""
@@ -145,14 +146,7 @@ def plan_jobs(
     Raises:
         TaskError: with every task that is unknown, broken or lacks its data, all at once.
     """
-    problems: list[Problem] = []
-    selected: list[tuple[TaskSetting, Selection]] = []
-    for setting in settings:
-        base = setting.location.file.parent if setting.location else None
-        try:
-            selected.append((setting, sources.catalog.resolve(setting.name, base, setting.metadata)))
-        except LmrunError as error:
-            problems.extend(_problems(error, setting))
+    selected, problems = select_tasks(settings, sources.catalog)
     labels = Labels(selected)
     jobs: dict[str, PlannedJob] = {}
     groups: dict[str, PlannedGroup] = {}
@@ -164,11 +158,11 @@ def plan_jobs(
                 _refuse_namesake(job, config)
                 jobs[label] = job
             except TaskError as error:
-                problems.extend(_problems(error, setting))
+                problems.extend(placed(error, setting))
             except DataError as error:
                 place = config.place("dataset_path")
                 problems.extend(
-                    _problems(DataError(f"task {config.task!r}: {error.message}", hint=error.hint), setting, place)
+                    placed(DataError(f"task {config.task!r}: {error.message}", hint=error.hint), setting, place)
                 )
         for group in selection.groups:
             planned = _plan_group(group, setting, labels)
@@ -257,13 +251,6 @@ def _warnings(
             f"{task.name}: doc_to_target gives {facts.target!r} for doc 0, which is none of its choices; such docs "
             "count as wrong, as in lm-eval"
         )
-
-
-def _problems(error: LmrunError, setting: TaskSetting, place: Location | None = None) -> tuple[Problem, ...]:
-    place = place or setting.location
-    if not error.problems:
-        return (Problem(error.message, place, hint=error.hint),)
-    return tuple(p if p.location else Problem(p.message, place, p.expected, p.hint) for p in error.problems)
 
 
 def plan_models(entries: Sequence[ModelEntry], offline: bool) -> list[PlannedModel]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from lmrun.errors import ManifestError, Problem
@@ -17,11 +17,16 @@ from lmrun.manifest.secrets import take_out_secrets
 from lmrun.manifest.tree import Node, UnreadableError
 
 
-def load_manifest(path: Path, overrides: Sequence[str] = ()) -> model.Manifest:
+def load_manifest(
+    path: Path, overrides: Sequence[str] = (), also: Callable[[model.Manifest], Iterable[Problem]] | None = None
+) -> model.Manifest:
     """Read the manifest at ``path``, with ``overrides`` (``"a.b=value"``, as given to ``--set``) applied in order.
 
-    Nothing is loaded, imported or asked on the network; names of tasks are not looked up. Raises
-    :class:`~lmrun.errors.ManifestError` with everything that is wrong, in the order of the file.
+    Nothing is loaded, imported or asked on the network; names of tasks are not looked up. Where something is wrong,
+    ``also`` finds what else is, in as much of the manifest as could be read.
+
+    Raises:
+        ManifestError: with everything that is wrong, in the order of the file.
     """
     try:
         tree, problems = read_with_includes(path)
@@ -39,7 +44,7 @@ def load_manifest(path: Path, overrides: Sequence[str] = ()) -> model.Manifest:
     if complete:
         problems += _empty(file, tree)
     if problems:
-        raise _error(path, problems)
+        raise _error(path, [*problems, *(also(manifest) if also else ())])
     return manifest
 
 

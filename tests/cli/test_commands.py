@@ -191,6 +191,17 @@ def test_validate_lists_all_problems_at_once(world: World) -> None:
     assert "2 problems" in done.stdout
 
 
+def test_wrong_keys_do_not_hide_wrong_names_of_tasks(world: World) -> None:
+    tasks = '[[tasks]]\nname = "colurs"\nnum_fewshots = 1\n'
+    path = world.manifest(world.stub(), tasks=tasks)
+    done = lmrun(world.folder, "validate", str(path), "--tasks-path", "tasks")
+    assert done.returncode == 2
+    assert "m.toml:6:1: there is no task, group or tag 'colurs'" in done.stdout
+    assert "m.toml:8:1: unknown key `num_fewshots`" in done.stdout
+    missing = lmrun(world.folder, "validate", str(path), "--tasks-path", "nowhere")
+    assert missing.returncode == 2 and "unknown key `num_fewshots`" in missing.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
