@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from functools import partial
 from pathlib import Path
@@ -56,7 +57,9 @@ def _run(name: str, overrides: object, *, fresh: bool, no_cache: bool, json: boo
     assert isinstance(overrides, Overrides)
     manifest = open_manifest(name, overrides)
     cache = None if no_cache else manifest.run.cache
-    again = f"resume with the same command: lmrun batch {name}"
+    # Options make it the run that it is; only --fresh would begin another one.
+    command = shlex.join(word for word in sys.argv[1:] if word != "--fresh")
+    again = f"resume with the same command: lmrun {command}"
     return carry_out(manifest, partial(execute, cache=cache, fresh=fresh), again, json=json)
 
 

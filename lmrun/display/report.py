@@ -19,16 +19,16 @@ from lmrun.store.records import JobView
 _COLUMNS = (
     Column("model"),
     Column("task"),
-    Column("version", right=True),
+    Column("version", right=True, spare=6),
     Column("filter"),
-    Column("n-shot", right=True),
-    Column("prompt"),
+    Column("n-shot", right=True, spare=2),
+    Column("prompt", spare=3),
     Column("metric"),
     Column(""),
     Column("value", right=True),
     Column("± stderr", right=True),
-    Column("95% interval"),
-    Column("n", right=True),
+    Column("95% interval", spare=5),
+    Column("n", right=True, spare=1),
     Column("clean (n)", right=True),
     Column("dirty (n)", right=True),
     Column("errors", right=True),
@@ -38,7 +38,7 @@ _COLUMNS = (
     Column("refused", right=True),
     Column("no match", right=True),
     Column("ambiguous", right=True),
-    Column("cached", right=True),
+    Column("cached", right=True, spare=4),
 )
 
 

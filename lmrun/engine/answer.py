@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from lmrun.backends.base import SUSPICIOUS_LOGPROBS, Backend
+from lmrun.backends.base import SUSPICIOUS_LOGPROBS, Backend, Chunk
 from lmrun.engine.budget import Budget
 from lmrun.engine.gauges import Gauges
 from lmrun.engine.progress import Tracker
@@ -16,7 +16,7 @@ from lmrun.engine.steering import LeftOut, Steering
 from lmrun.requests import RequestKind, Response
 from lmrun.store.cache import Cache
 from lmrun.store.log import RunLog
-from lmrun.store.queue import QueuedRequests, Ticket
+from lmrun.store.queue import Left, QueuedRequests, Ticket
 from lmrun.store.records import Source
 from lmrun.store.rows import response_text
 from lmrun.store.writer import RunStore
@@ -88,19 +88,23 @@ class Answerer:
         cost = queue.left(job.id).cost
         for requests in queue.of_kinds():
             if left := len(requests) - len(requests.answered):
-                self.tracker.give(job.model, job.label, requests.kind, cost[requests.kind])
-                self._answer_kind(job, backend, requests, left)
+                self._answer_kind(job, backend, requests, Left(left, {requests.kind: cost[requests.kind]}))
 
     def _answer_kind(
-        self, job: JobAddress, backend: Callable[[], Backend], requests: QueuedRequests, left: int
+        self, job: JobAddress, backend: Callable[[], Backend], requests: QueuedRequests, left: Left
     ) -> None:
-        guard = self.budget.guard(job.model)
+        def ask() -> Iterator[Chunk]:
+            chunks = backend().run(requests, requests.answered)
+            self.tracker.give(job.model, job.label, requests.kind, left.cost[requests.kind])
+            return chunks
+
         self._heed(job)
-        for chunk in guard.chunks(lambda: backend().run(requests, requests.answered), left):
+        for chunk in self.budget.guard(job.model).chunks(ask, left.requests):
             tickets = requests.tickets([i for i, _ in chunk])
             answers = [(ticket, answer) for ticket, (_, answer) in zip(tickets, chunk, strict=True)]
             self.keep(job.fingerprint, {job.id: job}, answers)
             self._heed(job)
+        self.tracker.settle()
 
     def _heed(self, job: JobAddress) -> None:
         """Heed what the user wants. Raises :class:`LeftOut` where that is no more of this job."""

@@ -177,6 +177,9 @@ class Tracker:
         self._answering_since: float | None = None
         self._answered = 0
         self._last_answer = 0.0
+        self._said: tuple[str, float | None] = ("", None)
+        self._heard = 0.0
+        """When the backend last said something new of its work."""
         self._remaining = Remaining()
         self._given: tuple[str, str] | None = None
         """The job that the backend works on."""
@@ -232,6 +235,8 @@ class Tracker:
                 before = self._models[self._watched]
                 self._models[self._watched] = replace(before, retries=before.retries + self._usage().retries)
             self._usage, self._watched = usage, model
+            if usage is None:
+                self._remaining, self._given = Remaining(), None  # another model has another pace
 
     def measure(self, machine: Callable[[], Machine]) -> None:
         """Read the machine whenever a snapshot is taken."""
@@ -268,6 +273,11 @@ class Tracker:
         with self._lock:
             self._given = (model, label)
             self._remaining.give(kind, work)
+
+    def settle(self) -> None:
+        """The backend is done with what it was given."""
+        with self._lock:
+            self._remaining.settle(self._now())
 
     def forgo(self, model: str, label: str, requests: int, work: Mapping[RequestKind, int]) -> None:
         """So many requests of a job are not asked."""
@@ -318,6 +328,7 @@ class Tracker:
             waiting = self._phase in ("answering", "draining")
             usage = self._usage() if self._usage and waiting else Usage()
             self._remaining.hear(usage.rest, now)
+            self._listen(usage, now)
             return Snapshot(
                 run_id=self._run_id,
                 phase=self._phase,
@@ -325,7 +336,7 @@ class Tracker:
                 since=now - self._changed,
                 elapsed=now - self._started,
                 jobs=tuple(self._job(job, now) for job in self._jobs.values()),
-                silent=now - self._last_answer if waiting else 0.0,
+                silent=now - max(self._last_answer, self._heard) if waiting else 0.0,
                 facts=usage.facts,
                 rate=self._answered / spent if known else None,
                 eta=self._remaining.seconds(now),
@@ -338,6 +349,13 @@ class Tracker:
                 cpu=machine.cpu,
                 paused=self._paused_at is not None,
             )
+
+    def _listen(self, usage: Usage, now: float) -> None:
+        """A backend that gets on is not silent, though it has no answer yet. Of a server nobody knows what it does."""
+        said = (usage.phase, usage.rest)
+        if said != self._said and self._given:
+            self._heard = now
+        self._said = said
 
     def _job(self, job: JobProgress, now: float) -> JobProgress:
         pace = self._paces.get((job.model, job.label))

@@ -11,26 +11,30 @@ from lmrun.requests import RequestKind
 
 @dataclass(slots=True)
 class _Given:
-    """What a backend works on that says itself how long it will take."""
+    """What a backend works on that may say itself how long it will take."""
 
     kind: RequestKind
     work: int
-    since: float = 0.0
     counted: int = 0
+    """Of the work, what is no longer left."""
     rest: float | None = None
     """Seconds, as it last said, …"""
     said: float = 0.0
     """… at this moment."""
+    base: int = 0
+    """What was counted when it first said something, …"""
+    since: float | None = None
+    """… and when it began with the rest."""
+
+    def hear(self, rest: float | None, now: float, since: float) -> None:
+        if self.since is None and rest is not None:
+            self.base, self.since = self.counted, since
+        self.rest, self.said = rest, now
 
     def done(self, now: float) -> int:
         """Of the work, by time."""
-        passed = now - self.since
-        return round(self.work * passed / (passed + self.rest_at(now))) if passed > 0 else 0
-
-    def take(self, now: float) -> int:
-        """What is done since the last call; less than nothing where it takes longer than it seemed then."""
-        before, self.counted = self.counted, self.done(now)
-        return self.counted - before
+        passed = now - (now if self.since is None else self.since)
+        return self.base + (round((self.work - self.base) * passed / (passed + self.rest_at(now))) if passed > 0 else 0)
 
     def rest_at(self, now: float) -> float:
         """Seconds, as it said, less those since."""
@@ -56,25 +60,39 @@ class Remaining:
         for kind, amount in work.items():
             self._left[kind] = max(0, self._left[kind] - amount)
 
+    def begin(self, now: float) -> None:
+        """Time goes into work from now on."""
+        self._last = now
+
     def give(self, kind: RequestKind, work: int) -> None:
         """A backend is given so much."""
         self._given = _Given(kind, work)
 
-    def begin(self, now: float) -> None:
-        """Time goes into work from now on."""
-        self._last = now
-        if self._given:
-            self._given.since = now
-
     def hear(self, rest: float | None, now: float) -> None:
         """The backend says how many seconds the work that it was given will still take, or that it cannot tell."""
-        if self._given and rest != self._given.rest:
-            self._given.rest, self._given.said = rest, now
+        given = self._given
+        if given is None or rest == given.rest:
+            return
+        if given.since is None:
+            self._done[given.kind] -= given.counted  # what was answered without work tells nothing of the pace
+        given.hear(rest, now, self._last)
 
     def worked(self, work: Mapping[RequestKind, int], now: float) -> None:
         """Requests of so much work are answered; the time since the last ones went into it."""
-        if self._given and self._given.rest is not None:
-            work = {self._given.kind: self._given.take(now)}
+        given = self._given
+        if given and given.rest is not None:
+            work = {given.kind: given.done(now) - given.counted}  # less than nothing where it takes longer than it said
+        if given:
+            given.counted += work.get(given.kind, 0)
+        self._count(work, now)
+
+    def settle(self, now: float) -> None:
+        """All that the backend was given is done."""
+        if self._given:
+            self._count({self._given.kind: self._given.work - self._given.counted}, now)
+        self._given = None
+
+    def _count(self, work: Mapping[RequestKind, int], now: float) -> None:
         total = sum(work.values())
         for kind, amount in work.items():
             self._seconds[kind] += (now - self._last) * (amount / total if total else 1 / len(work))

@@ -28,7 +28,7 @@ from lmrun.engine.prices import Prices, require_prices
 from lmrun.engine.progress import JobProgress, ModelProgress, Tracker
 from lmrun.engine.render import JobRenderer, render_job
 from lmrun.engine.results import file_name, write_results
-from lmrun.engine.steering import LeftOut, Steering
+from lmrun.engine.steering import Steering
 from lmrun.engine.stream import ModelStream
 from lmrun.errors import BackendError, ExitCode
 from lmrun.manifest import manifest_hash
@@ -303,28 +303,20 @@ class _Engine:
             return
         for place, job in enumerate(jobs):
             try:
-                self._answer_job(job, backend, ends)
-            except LeftOut as wish:
-                ends.fail(job, wish)
-                self.tracker.update(
-                    job.address.model, job.address.label, requests=self.store.counts(job.address.id).requests
-                )
-                self.answerer.enqueue([later.address for later in jobs[place + 1 :]])  # they may ask some of the same
-
-    def _answer_job(self, job: Job, backend: _LazyBackend, ends: JobEnds) -> None:
-        if job.status == "looked_up":
-            try:
-                self.answerer.answer(job.address, backend.ready)
-            except LeftOut:
-                raise
+                if job.status == "looked_up":
+                    self.answerer.answer(job.address, backend.ready)
             except Exception as error:
                 if isinstance(error, BackendError) and not backend.loaded:
                     raise
-                # The model works, only not for this job: for example a chat setting on a model without a template.
+                # The user leaves it out; or the model works, only not for this job: for example a chat setting on a
+                # model without a template.
                 ends.fail(job, error)
-                return
-        ends.add(job)
-        ends.finish()
+                asked = self.store.counts(job.address.id).requests
+                self.tracker.update(job.address.model, job.address.label, requests=asked)
+                self.answerer.enqueue([later.address for later in jobs[place + 1 :]])  # they may ask some of the same
+            else:
+                ends.add(job)
+                ends.finish()
 
     # -- failures ------------------------------------------------------------------------------------------------------
 

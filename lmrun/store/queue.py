@@ -18,6 +18,9 @@ _CHARACTERS_PER_TOKEN = 4
 _GENERATED_TOKEN_COST = 10
 """A generated token costs about this many prompt tokens of time; only the forecast depends on it."""
 
+_MOST_TOKENS = 1 << 20
+"""No answer is thought to be longer, whatever it may be."""
+
 _TABLE = """
     CREATE TEMP TABLE queue (
         place INTEGER PRIMARY KEY,
@@ -33,15 +36,16 @@ _TABLE = """
 _ADD = f"""
     INSERT OR IGNORE INTO queue (key, job_id, sample_id, position, repeat, kind, cost, answered)
     SELECT r.key, s.job_id, s.id, r.position, r.repeat, r.kind,
-      max(1, CASE WHEN EXISTS (SELECT 1 FROM requests e WHERE e.sample_id = r.sample_id
-          AND e.context_id = r.context_id AND (e.position, e.repeat) < (r.position, r.repeat))
-        THEN 0 ELSE max(0, coalesce(length(t.body), 0) - :shared) END + length(r.continuation)
-        + CASE r.kind WHEN 'generate_until' THEN {_CHARACTERS_PER_TOKEN * _GENERATED_TOKEN_COST} * CAST(coalesce(
-          json_extract(r.generation, '$.max_gen_toks'), json_extract(r.generation, '$.max_new_tokens'), 256) AS INTEGER)
-          ELSE 0 END),
+      max(1, CASE WHEN r.context_id = before.context_id THEN 0 ELSE max(0, coalesce(length(t.body), 0) - :shared) END
+        + length(r.continuation) + CASE r.kind WHEN 'generate_until'
+        THEN {_CHARACTERS_PER_TOKEN * _GENERATED_TOKEN_COST} * min({_MOST_TOKENS}, CAST(coalesce(
+          json_extract(r.generation, '$.max_gen_toks'), json_extract(r.generation, '$.max_new_tokens'), 256)
+          AS INTEGER)) ELSE 0 END),
       a.key IS NOT NULL
     FROM samples s JOIN requests r ON r.sample_id = s.id LEFT JOIN texts t ON t.id = r.context_id
     LEFT JOIN responses a ON a.key = r.key
+    LEFT JOIN requests before ON before.sample_id = r.sample_id
+      AND before.position = r.position - (r.repeat = 0) AND before.repeat = max(0, r.repeat - 1)
     WHERE s.job_id = :job AND (a.key IS NULL OR (:computed AND a.job_id = :job AND a.source = 'computed'))
     ORDER BY s.doc_id, r.position, r.repeat"""
 _FIRST_CONTEXTS = f"""

@@ -285,7 +285,7 @@ class TestLoading:
         assert capfd.readouterr() == ("", "")
         usage = made.usage()
         assert (usage.device, usage.facts["dtype"]) == ("cpu", "bfloat16")
-        assert usage.phase == "1/1 answers, 0 at once"
+        assert usage.phase == "1/1 answers, 0 at once, 3 tokens"
         made.close()
 
     def test_a_device_map_places_the_model(self, folder: Path) -> None:

@@ -116,6 +116,67 @@ def test_a_backend_that_cannot_tell_any_more_is_judged_by_its_answers() -> None:
     assert tracker.snapshot().eta == pytest.approx(25 * 20 / 75)
 
 
+def local(work: int = 100) -> tuple[Clock, Tracker, list[float | None]]:
+    """A backend that works on half of all, and what it says."""
+    clock, tracker = scene()
+    rest: list[float | None] = [None]
+    tracker.watch(lambda: Usage(rest=rest[0]), "m")
+    tracker.expect({"loglikelihood": 2 * work})
+    tracker.phase("answering", "m")
+    tracker.give("m", "a", "loglikelihood", work)
+    return clock, tracker, rest
+
+
+def test_what_was_given_is_done_when_the_backend_is() -> None:
+    """Short answers may all come before it has looked ahead once more: it thought of 90 seconds, and took 10."""
+    clock, tracker, rest = local()
+    clock.now += 1
+    rest[0] = 90.0
+    tracker.snapshot()
+    clock.now += 9
+    tracker.worked({"loglikelihood": 100})
+    tracker.settle()
+    assert tracker.snapshot().eta == 10, "as long for the other half"
+
+
+def test_what_is_refused_at_once_tells_nothing_of_the_pace_and_is_not_counted_twice() -> None:
+    clock, tracker, rest = local()
+    tracker.worked({"loglikelihood": 90})
+    clock.now += 2
+    rest[0] = 8.0
+    assert tracker.snapshot().eta == 8 + 100, "10 seconds for a tenth"
+    clock.now += 8
+    rest[0] = 0.0
+    tracker.worked({"loglikelihood": 10})
+    tracker.settle()
+    assert tracker.snapshot().eta == 100
+
+
+def test_another_model_has_another_pace() -> None:
+    clock, tracker, rest = local()
+    clock.now += 1
+    rest[0] = 0.0
+    tracker.worked({"loglikelihood": 100})
+    tracker.watch(None)
+    tracker.expect({"loglikelihood": 100})
+    tracker.watch(Usage, "other")
+    tracker.phase("answering", "other")
+    assert tracker.snapshot().eta is None
+    clock.now += 50
+    tracker.worked({"loglikelihood": 10})
+    assert tracker.snapshot().eta == 450
+
+
+def test_a_backend_that_gets_on_is_not_silent() -> None:
+    clock, tracker, rest = local()
+    silences = []
+    for said in (None, 30.0, 20.0, 20.0):
+        clock.now += 10
+        rest[0] = said
+        silences.append(tracker.snapshot().silent)
+    assert silences == [10.0, 0.0, 0.0, 10.0]
+
+
 def test_a_pace_forgets_what_is_long_ago() -> None:
     pace = Pace(0.0)
     assert pace.rates(5.0) == (None, None)

@@ -211,11 +211,12 @@ class HfBackend:
         if not loaded.shared:
             return
         generator = loaded.shared.generator
-        self._outlook = generator.outlook
         # Most requests ask for the same, and looking through what transformers could do takes its time.
         kinds = {_kind(wanted): wanted for _, wanted in asked}
         possible = {kind for kind, wanted in kinds.items() if generator.can(wanted)}
         together = [one for one in asked if _kind(one[1]) in possible]
+        if len(together) == len(asked):
+            self._look_to(generator.outlook)
         try:
             for others in self._shares_of([(row.inputs, row.owner) for row, _ in together], answered):
                 for answers in generator.answers(together, others):
@@ -223,6 +224,10 @@ class HfBackend:
                     yield [(row.owner, _generated(drafts[row.owner], answer, notes)) for row, answer, notes in answers]
         except Unshareable as reason:
             loaded.unshare(str(reason))
+
+    def _look_to(self, outlook: Outlook) -> None:
+        outlook.phase, outlook.rest = "looking for what prompts have in common", None
+        self._outlook = outlook
 
     def _unasked(self, answered: frozenset[int], ready: Mapping[int, Response]) -> Iterator[Chunk]:
         mine = self._claim(ready.keys() - answered)
@@ -238,7 +243,7 @@ class HfBackend:
         rounds = list(rounds)
         done: set[tuple[int, int]] = set()
         if loaded.shared:
-            self._outlook = loaded.shared.scorer.outlook
+            self._look_to(loaded.shared.scorer.outlook)
             try:
                 for scores in self._score_shared(loaded.shared.scorer, [r for rows in rounds for r in rows], answered):
                     done.update((score.member.owner, score.member.part) for score in scores)

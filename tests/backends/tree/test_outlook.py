@@ -19,8 +19,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def timed(pace: Pace, clock: Clock, amount: int, seconds: float) -> None:
-    with pace.timed(amount):
+def timed(pace: Pace, clock: Clock, amount: int, seconds: float, whole: int = 1) -> None:
+    with pace.timed(amount, whole):
         clock.now += seconds
 
 
@@ -41,11 +41,15 @@ def test_the_first_time_counts_only_until_the_second(clock: Clock) -> None:
     assert pace.seconds_for(10) == 3
 
 
-def test_few_at_once_tell_nothing_of_many(clock: Clock) -> None:
+def test_few_at_once_tell_nothing_unless_they_take_long(clock: Clock) -> None:
     pace = Pace(8)
-    for amount, seconds in [(128, 5), (256, 3), (512, 2), (1000, 1)]:
-        timed(pace, clock, amount, seconds)
-    assert pace.seconds_for(3) == pytest.approx(3 * 3 / 1512), "not twice as many as before: both count"
+    for amount, seconds in [(128, 5.0), (256, 0.4), (512, 0.3)]:
+        timed(pace, clock, amount, seconds, whole=2048)
+        assert pace.seconds_for(1) is None
+    timed(pace, clock, 100, 1.0, whole=2048)
+    assert pace.seconds_for(100) == 1.0
+    timed(pace, clock, 1900, 0.4, whole=2048)
+    assert pace.seconds_for(2000) == pytest.approx(1.4)
 
 
 @given(seed=st.integers(0, 1000), mean=st.integers(2, 200), most=st.integers(1, 400), n=st.integers(200, 400))

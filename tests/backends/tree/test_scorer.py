@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from array import array
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -120,8 +121,21 @@ def test_packs_can_begin_small_and_give_the_same() -> None:
     rows = made_up_rows()
     scorer = scorer_of(architectures.make("llama"), 64)
     scorer.first_tokens = 8
-    assert [pack.size for pack in Tree.of(rows, 64, 0, 8).plan][:4] == [8, 16, 32, 64]
+    sizes = [pack.size for pack in Tree.of(rows, 64, 0, 8).plan]
+    assert sizes[0] < 60 and sizes[1] <= 2 * sizes[0] and max(sizes) <= 64
     assert_alike(scored(scorer, rows), alone(scorer, rows))
+
+
+@pytest.mark.parametrize("done", [2, 5])
+def test_a_resumed_job_computes_hardly_more_than_what_is_left(done: int) -> None:
+    rows = made_up_rows()
+    whole, first, second = (scorer_of(architectures.make("llama"), 128) for _ in range(3))
+    expected = scored(whole, rows)
+    chunks = islice(first.scores(rows, frozenset()), done)
+    found = {score.member.owner: score for scores in chunks for score in scores}
+    found |= scored(second, rows, frozenset(found))
+    assert found == expected, "to the last bit"
+    assert first.model.forwarded + second.model.forwarded <= whole.model.forwarded + 40 + 128, "the header, and a pack"
 
 
 @pytest.mark.parametrize(("others", "probed"), [(38, 38), (20, 40 + 20)])

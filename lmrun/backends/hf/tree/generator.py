@@ -112,7 +112,6 @@ class TreeGenerator:
         Raises:
             Unshareable: this model gives other numbers that way; what was yielded is right.
         """
-        self.outlook.phase, self.outlook.rest = "looking for what prompts have in common", None
         self._ends = self.generator.end_tokens()
         self.lengths = Lengths()
         groups = [(stem, [one for one in rows if one[0].owner not in answered]) for stem, rows in clusters(asked)]
@@ -299,8 +298,9 @@ class _Stream:
             with torch.inference_mode():
                 done = self._within_memory()
             done_so_far += len(done)
-            self.owner.outlook.phase = f"{done_so_far:,}/{n:,} answers, {len(self.active)} at once"
-            if time.monotonic() - self.looked > _GLANCE:
+            written = f"{self.owner.lengths.tokens:,} tokens"
+            self.owner.outlook.phase = f"{done_so_far:,}/{n:,} answers, {len(self.active)} at once, {written}"
+            if time.monotonic() - self.looked > _GLANCE or not (self.waiting or self.active):
                 self.looked = time.monotonic()
                 self.owner.look_ahead([self, *later])
             if done:

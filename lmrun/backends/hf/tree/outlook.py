@@ -12,6 +12,9 @@ from dataclasses import dataclass
 _EULER = 0.5772
 """The longest of ``n`` exponentially distributed lengths is about ``ln n`` and this times their mean."""
 
+_LONG = 0.5
+"""Seconds beside which what comes with every call, however little it does, is short."""
+
 
 @dataclass(slots=True)
 class Outlook:
@@ -28,19 +31,23 @@ class Pace:
     def __init__(self, span: int) -> None:
         """``span``: how many times are remembered."""
         self._times: deque[tuple[int, float]] = deque(maxlen=span)
-        self._first = True
+        self._used = self._provisional = False
 
     @contextmanager
-    def timed(self, amount: int) -> Iterator[None]:
-        """So many are done meanwhile."""
+    def timed(self, amount: int, whole: int = 1) -> Iterator[None]:
+        """So many are done meanwhile, of ``whole`` that could be.
+
+        Few at once take longer each, unless all take long. The first time is slow, and counts until there is another.
+        """
         began = time.monotonic()
         yield
         seconds = time.monotonic() - began
-        # Much is slow on first use, and few at once take longer each: neither tells of what comes.
-        if self._times and (self._first or 2 * self._times[-1][0] <= amount):
-            self._first = False
-            self._times.clear()
-        self._times.append((amount, seconds))
+        if 2 * amount >= whole or (seconds >= _LONG and self._used):
+            if self._provisional:
+                self._times.clear()
+            self._times.append((amount, seconds))
+            self._provisional = not self._used
+        self._used = True
 
     def seconds_for(self, amount: float) -> float | None:
         """How long so many will take; None before there is anything to judge from."""

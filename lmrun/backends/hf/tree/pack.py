@@ -9,10 +9,13 @@ as long as something below them is missing. Only one path is ever kept, so memor
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from lmrun.backends.hf.tree.trie import Node, walk
+
+_FULL = 0.75
+"""Of its tokens, so many make a pack that is about full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +110,13 @@ def packs(root: Node, size: int, stem: int = 0, first: int | None = None) -> Ite
     """The walk below ``root`` in packs of ``size`` tokens; the last may have fewer.
 
     The first ``stem`` tokens, which all rows have in common, are left out: they are on the path. With ``first`` the
-    first pack has so many tokens, and each has twice as many as the one before, up to ``size``.
+    first pack has about so many tokens, and each has twice as many as the one before, up to ``size``.
+
+    What belongs together is not torn apart where a pack is about full: packs that do not need each other need not be
+    computed again when a run is resumed between them.
     """
     pieces = [Piece(node, max(node.start, stem), node.end, 0) for node in walk(root) if node.end > stem]
-    return _packs(_groups(pieces, size, first), _stem(stem), 0, None)
+    return _packs(_groups(pieces, size, first, _below(pieces)), _stem(stem), 0, None)
 
 
 def stem_packs(depths: range, size: int) -> Iterator[Pack]:
@@ -149,10 +155,29 @@ def _packs(grouped: Iterator[list[Piece]], path: Sequence[_Above], last: int, nu
         path = pack.after
 
 
-def _groups(pieces: Sequence[Piece], most: int, first: int | None = None) -> Iterator[list[Piece]]:
+def _below(pieces: Sequence[Piece]) -> dict[int, int]:
+    """Tokens of each node and all nodes below it, by its identity."""
+    sizes: dict[int, int] = {}
+    for piece in reversed(pieces):
+        sizes[id(piece.node)] = piece.end - piece.start + sum(sizes[id(child)] for child in piece.node.children)
+    return sizes
+
+
+def _groups(
+    pieces: Sequence[Piece], most: int, first: int | None = None, below: Mapping[int, int] | None = None
+) -> Iterator[list[Piece]]:
+    """``below`` says how many tokens belong together."""
     group: list[Piece] = []
     size = room = min(first or most, most)
     for piece in pieces:
+        together = below[id(piece.node)] if below else 0
+        if room < together <= most:
+            if size - room >= _FULL * size:
+                yield group
+                group, size = [], min(2 * size, most)
+                room = size
+            if not group:
+                size = room = max(room, together)
         start = piece.start
         while start < piece.end:
             end = min(piece.end, start + room)

@@ -58,7 +58,6 @@ class TreeScorer:
         """
         if not rows:
             return
-        self.outlook.phase, self.outlook.rest = "looking for what prompts have in common", None
         tree = Tree.of(rows, self.pack_tokens, self.stems.most, self.first_tokens)
         self.distinct += tree.size
         walk = _Walk(self, tree, Path(tree.length), Tally(tree), answered)
@@ -71,7 +70,7 @@ class TreeScorer:
             self.stems.put(walk.path, tree.inputs[0][: tree.stem], proven=bool(self.proven))
         for pack in packs:
             self._look_ahead(f"pack {pack.number + 1:,}/{len(tree.plan):,}, {pack.size:,} tokens", left)
-            with self.pace.timed(pack.size):
+            with self.pace.timed(pack.size, self.pack_tokens):
                 found = walk.run(pack)
             left -= pack.size
             self._look_ahead(self.outlook.phase, left)
