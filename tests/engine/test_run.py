@@ -14,6 +14,7 @@ from lmrun.display.report import closing_words
 from lmrun.engine.check import check_manifest
 from lmrun.engine.inputs import Overrides, open_manifest, open_sources
 from lmrun.engine.plan import build_plan
+from lmrun.engine.progress import Tracker
 from lmrun.engine.rescore import current_scoring, rescore
 from lmrun.errors import BackendError, ExitCode, TaskError
 from lmrun.requests import Request
@@ -155,9 +156,18 @@ def test_a_backend_that_breaks_on_one_job_does_not_stop_the_others(
             raise RuntimeError("kernel fault")
         return whole(backend, request)
 
+    settled, left = Tracker.settle, []
+
+    def settle(tracker: Tracker) -> None:
+        settled(tracker)
+        now = tracker.snapshot()
+        left.append((now.eta, now.requests - now.done))
+
     monkeypatch.setattr(ScriptedBackend, "answer", answer)
+    monkeypatch.setattr(Tracker, "settle", settle)
     outcome = world.run(world.manifest(world.stub(), tasks=BOTH))
     assert outcome.exit_code is ExitCode.INCOMPLETE
+    assert left == [(0.0, 0)], "nobody waits for what is not asked"
     assert {job for _, job, _ in world.scores(outcome)} == {"speech"}
     reader = RunReader(outcome.directory)
     assert [(job.label, job.status) for job in reader.jobs()] == [("colours", "failed"), ("speech", "scored")]
