@@ -165,6 +165,15 @@ class Steerable(Protocol):
 
 
 @runtime_checkable
+class Foresighted(Protocol):
+    """A backend that can make requests ready while it works on others."""
+
+    def foresee(self, requests: Iterator[Request]) -> None:
+        """These are likely to be asked after those that were just given to ``run``; read in the engine's thread."""
+        ...
+
+
+@runtime_checkable
 class StreamingBackend(Backend, Protocol):
     """A backend that works on many requests at once, of all kinds and jobs of its model, and never needs them all.
 

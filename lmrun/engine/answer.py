@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from lmrun.backends.base import SUSPICIOUS_LOGPROBS, Backend, Chunk
+from lmrun.backends.base import SUSPICIOUS_LOGPROBS, Backend, Chunk, Foresighted
 from lmrun.engine.budget import Budget
 from lmrun.engine.gauges import Gauges
 from lmrun.engine.progress import Tracker
@@ -79,8 +79,11 @@ class Answerer:
             )
         self.tracker.expect(work)
 
-    def answer(self, job: JobAddress, backend: Callable[[], Backend]) -> None:
-        """Ask the backend everything that is left of the job; it is built and loaded only if there is something."""
+    def answer(self, job: JobAddress, backend: Callable[[], Backend], then: JobAddress | None = None) -> None:
+        """Ask the backend everything that is left of the job; it is built and loaded only if there is something.
+
+        ``then``: what comes after it.
+        """
         queue = self.store.queue
         queue.clear()
         queue.add(job.id, computed=True)
@@ -88,14 +91,22 @@ class Answerer:
         cost = queue.left(job.id).cost
         for requests in queue.of_kinds():
             if left := len(requests) - len(requests.answered):
-                self._answer_kind(job, backend, requests, Left(left, {requests.kind: cost[requests.kind]}))
+                self._answer_kind(job, backend, requests, Left(left, {requests.kind: cost[requests.kind]}), then)
 
     def _answer_kind(
-        self, job: JobAddress, backend: Callable[[], Backend], requests: QueuedRequests, left: Left
+        self,
+        job: JobAddress,
+        backend: Callable[[], Backend],
+        requests: QueuedRequests,
+        left: Left,
+        then: JobAddress | None,
     ) -> None:
         def ask() -> Iterator[Chunk]:
-            chunks = backend().run(requests, requests.answered)
+            asked = backend()
+            chunks = asked.run(requests, requests.answered)
             self.tracker.give(job.model, job.label, requests.kind, left.cost[requests.kind])
+            if isinstance(asked, Foresighted):
+                asked.foresee(self.store.queue.upcoming(then.id) if then else iter(()))
             return chunks
 
         self._heed(job)

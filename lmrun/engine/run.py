@@ -302,9 +302,10 @@ class _Engine:
             ModelStream(self.answerer, ends, jobs).run(backend.streaming)
             return
         for place, job in enumerate(jobs):
+            then = next((later.address for later in jobs[place + 1 :] if later.status == "looked_up"), None)
             try:
                 if job.status == "looked_up":
-                    self.answerer.answer(job.address, backend.ready)
+                    self.answerer.answer(job.address, backend.ready, then)
             except Exception as error:
                 if isinstance(error, BackendError) and not backend.loaded:
                     raise

@@ -57,6 +57,14 @@ _READ = f"""
     FROM queue q JOIN requests r ON r.sample_id = q.sample_id AND r.position = q.position AND r.repeat = q.repeat
     LEFT JOIN texts t ON t.id = r.context_id"""
 
+_UPCOMING = f"""
+    SELECT {REQUEST_COLUMNS} FROM samples s JOIN requests r ON r.sample_id = s.id
+    LEFT JOIN texts t ON t.id = r.context_id LEFT JOIN responses a ON a.key = r.key
+    WHERE s.job_id = ? AND s.doc_id BETWEEN ? AND ? AND a.key IS NULL ORDER BY s.doc_id, r.position, r.repeat"""
+_DOCS = (
+    f"SELECT min(doc_id), max(doc_id) FROM (SELECT doc_id FROM samples WHERE job_id = ? AND doc_id > ? LIMIT {_PAGE})"
+)
+
 _UNNEEDED = """job_id IN (SELECT value FROM json_each(:jobs)) AND NOT answered
     AND NOT EXISTS (SELECT 1 FROM requests r JOIN samples s ON s.id = r.sample_id
                     WHERE r.key = queue.key AND s.job_id IN (SELECT value FROM json_each(:wanted)))"""
@@ -205,6 +213,13 @@ class Queue:
                 last = place
                 if not answered:
                     yield place, Ticket(key, job_id, kind, cost), request_of(*request)
+
+    def upcoming(self, job_id: int) -> Iterator[Request]:
+        """What a job that is not in the queue would ask now, page by page."""
+        last = -1
+        while (docs := self._db.execute(_DOCS, (job_id, last)).fetchone())[0] is not None:
+            last = docs[1]
+            yield from (request_of(*row) for row in self._db.execute(_UPCOMING, (job_id, *docs)).fetchall())
 
     def of_kinds(self) -> list[QueuedRequests]:
         """All requests, by kind in the order of first use."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from lmrun.backends.base import Chunk
 from lmrun.backends.generation import normalise
 from lmrun.cli.show import show
 from lmrun.display.report import closing_words
@@ -171,6 +173,28 @@ def test_a_backend_that_breaks_on_one_job_does_not_stop_the_others(
     assert {job for _, job, _ in world.scores(outcome)} == {"speech"}
     reader = RunReader(outcome.directory)
     assert [(job.label, job.status) for job in reader.jobs()] == [("colours", "failed"), ("speech", "scored")]
+
+
+def test_a_backend_is_told_what_comes_after_a_job(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without what has an answer already; whether it reads it, and how far, is its own affair."""
+    told: list[list[Request]] = []
+    asked: list[list[Request]] = []
+    whole = ScriptedBackend.run
+
+    def run(backend: ScriptedBackend, requests: Sequence[Request], answered: Collection[int] = ()) -> Iterator[Chunk]:
+        asked.append(list(requests))
+        return whole(backend, requests, answered)
+
+    def foresee(_backend: ScriptedBackend, requests: Iterator[Request]) -> None:
+        told.append(list(requests))
+
+    monkeypatch.setattr(ScriptedBackend, "run", run)
+    monkeypatch.setattr(ScriptedBackend, "foresee", foresee, raising=False)
+    tasks = '[[tasks]]\nname = "colours"\nlimit = 2\n[[tasks]]\nname = "colours"\n[[tasks]]\nname = "speech"\n'
+    outcome = world.run(world.manifest(world.stub(), tasks=tasks))
+    assert complete(outcome) and len(asked) == 3
+    assert told[1:] == [asked[2], []]
+    assert told[0] == [*asked[0], *asked[1]], "what the first job is about to answer was not known yet"
 
 
 def test_a_capability_that_one_job_lacks_fails_that_job_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

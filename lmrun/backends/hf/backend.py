@@ -13,6 +13,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from lmrun.backends.base import Chunk, ModelIdentity, ModelSpec, Usage
 from lmrun.backends.generation import Generation
+from lmrun.backends.hf.desk import Desk
 from lmrun.backends.hf.generating import Answer, PromptRow
 from lmrun.backends.hf.identify import identify, resolve_dtype, stated_max_length
 from lmrun.backends.hf.loaded import GENERATION_BATCHES, Loaded
@@ -59,6 +60,7 @@ class HfBackend:
         self._scoring_room = Room()
         self._generation_room = Room()
         self._usage = Usage()
+        self._desk: Desk
         self._outlook: Outlook | None = None
         """Of what is computed with shared prefixes just now."""
 
@@ -91,6 +93,7 @@ class HfBackend:
         found = delimiters(folder, self._options.reasoning, self._options.chat_template)
         loaded = Seq2SeqLoaded if model.config.is_encoder_decoder else Loaded
         self._loaded = loaded.of(model, encoder, self._options.max_length or stated, self._options, found)
+        self._desk = Desk(self._loaded)
         if self._options.compile:
             with quiet():
                 self._loaded.try_out()
@@ -114,6 +117,10 @@ class HfBackend:
         """What is being computed, and the facts of the loaded model."""
         outlook = self._outlook
         return replace(self._usage, phase=outlook.phase, rest=outlook.rest) if outlook else self._usage
+
+    def foresee(self, requests: Iterator[Request]) -> None:
+        """These are likely to be asked next: they are made ready while the device computes."""
+        self._desk.foresee(requests)
 
     # -- answering -----------------------------------------------------------------------------------------------------
 
@@ -142,19 +149,11 @@ class HfBackend:
         return kinds[requests[0].kind](loaded, requests, frozenset(answered))
 
     def _run_pairs(self, loaded: Loaded, requests: Sequence[Request], answered: frozenset[int]) -> Iterator[Chunk]:
-        rows: list[Row] = []
-        drafts: dict[int, Response] = {}
-        refused: dict[int, Response] = {}
-        for i, request in enumerate(loaded.encoder.ahead(requests)):
-            try:
-                row, drafts[i] = loaded.pair(i, request)
-            except Unanswerable as error:
-                refused[i] = error.response()
-            else:
-                rows.append(row)
+        drafted, refused = self._desk.drafts(requests, loaded.pair)
         yield from self._unasked(answered, refused)
+        rows = [row.owned(i) for i, (row, _) in drafted.items()]
         for scores in self._score(loaded, [rows], answered):
-            yield [(s.member.owner, _scored(drafts[s.member.owner], s)) for s in scores]
+            yield [(s.member.owner, _scored(drafted[s.member.owner][1], s)) for s in scores]
 
     def _run_rolling(self, loaded: Loaded, requests: Sequence[Request], answered: frozenset[int]) -> Iterator[Chunk]:
         texts: list[list[Row]] = []
@@ -179,17 +178,10 @@ class HfBackend:
                 yield [(i, _rolled(texts[i], parts.pop(i))) for i in finished]
 
     def _run_generation(self, loaded: Loaded, requests: Sequence[Request], answered: frozenset[int]) -> Iterator[Chunk]:
-        refused: dict[int, Response] = {}
-        drafts: dict[int, Response] = {}
-        asked: list[Asked] = []
-        for i, request in enumerate(loaded.encoder.ahead(requests)):
-            try:
-                wanted, row, drafts[i] = loaded.prompt(i, request)
-            except Unanswerable as error:
-                refused[i] = error.response()
-            else:
-                asked.append((row, wanted))
+        drafted, refused = self._desk.drafts(requests, loaded.prompt)
         yield from self._unasked(answered, refused)
+        asked = [(replace(row, owner=i), wanted) for i, (wanted, row, _) in drafted.items()]
+        drafts = {i: response for i, (_, _, response) in drafted.items()}
         done: set[int] = set()
         for chunk in self._generate_shared(loaded, asked, drafts, answered):
             done.update(i for i, _ in chunk)
@@ -211,6 +203,7 @@ class HfBackend:
         if not loaded.shared:
             return
         generator = loaded.shared.generator
+        generator.meanwhile = self._desk.meanwhile
         # Most requests ask for the same, and looking through what transformers could do takes its time.
         kinds = {_kind(wanted): wanted for _, wanted in asked}
         possible = {kind for kind, wanted in kinds.items() if generator.can(wanted)}
@@ -244,6 +237,7 @@ class HfBackend:
         done: set[tuple[int, int]] = set()
         if loaded.shared:
             self._look_to(loaded.shared.scorer.outlook)
+            loaded.shared.scorer.meanwhile = self._desk.meanwhile
             try:
                 for scores in self._score_shared(loaded.shared.scorer, [r for rows in rounds for r in rows], answered):
                     done.update((score.member.owner, score.member.part) for score in scores)

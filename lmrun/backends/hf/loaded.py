@@ -179,14 +179,14 @@ class Loaded:
 
     # -- requests ------------------------------------------------------------------------------------------------------
 
-    def pair(self, position: int, request: Request) -> tuple[Row, Response]:
-        """The row that scores a continuation, and the response but for the score.
+    def pair(self, request: Request) -> tuple[Row, Response]:
+        """The row that scores a continuation, of nobody yet, and the response but for the score.
 
         Raises:
             Unanswerable: no continuation, or one that is too long.
         """
         draft = draft_pair(self.encoder, request, self.max_length, self.too_long)
-        return Row(as_array(draft.inputs), (Member(position, 0, as_array(draft.continuation)),)), draft.response
+        return Row(as_array(draft.inputs), (Member(0, 0, as_array(draft.continuation)),)), draft.response
 
     def windows(self, position: int, request: Request) -> list[Row]:
         """The rows that score a long text together; none for an empty one."""
@@ -209,8 +209,8 @@ class Loaded:
             return length
         return padded_length(min(length + 1, most), most, GENERATION_STEP)
 
-    def prompt(self, position: int, request: Request) -> tuple[Generation, PromptRow, Response]:
-        """The row that continues a prompt, how, and the response but for the answer.
+    def prompt(self, request: Request) -> tuple[Generation, PromptRow, Response]:
+        """The row that continues a prompt, of nobody yet, how, and the response but for the answer.
 
         Raises:
             Unanswerable: a bad parameter, or no room for the prompt.
@@ -219,7 +219,7 @@ class Loaded:
         reserved = self.max_length - self.longest_prompt(wanted.max_new_tokens)
         draft = draft_prompt(self.encoder, request, self.max_length, reserved, self.too_long)
         opened = self.reasoning is not None and self.reasoning.delimiters.opened_by(request.context, draft.text)
-        row = PromptRow(position, as_array(draft.inputs), content_key("", request), opened)
+        row = PromptRow(0, as_array(draft.inputs), content_key("", request), opened)
         return wanted, row, draft.response
 
 

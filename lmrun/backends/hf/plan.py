@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 _Row = TypeVar("_Row")
@@ -51,6 +51,10 @@ class Row:
 
     inputs: array[int]
     members: tuple[Member, ...]
+
+    def owned(self, owner: int) -> Row:
+        """The same row of this request."""
+        return Row(self.inputs, tuple(replace(member, owner=owner) for member in self.members))
 
     def without(self, answered: Collection[int], parts: Collection[tuple[int, int]] = frozenset()) -> Row:
         """The row with the members that are not answered yet, neither as requests nor as parts of requests."""

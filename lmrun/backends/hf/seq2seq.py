@@ -36,8 +36,8 @@ class Seq2SeqLoaded(Loaded):
         tokenizer, multiple = self.encoder.tokenizer, self.shape.row_multiple
         return Seq2SeqGenerator(self.model, tokenizer, self.generate, self.device, multiple, self.reasoning)
 
-    def pair(self, position: int, request: Request) -> tuple[Row, Response]:
-        """The row that scores a continuation, and the response but for the score.
+    def pair(self, request: Request) -> tuple[Row, Response]:
+        """The row that scores a continuation, of nobody yet, and the response but for the score.
 
         Raises:
             Unanswerable: no continuation, or one that is too long.
@@ -49,7 +49,7 @@ class Seq2SeqLoaded(Loaded):
             text = f"{n_scored} tokens to score, but the model takes {self.max_length} at most"
             raise Unanswerable("continuation_too_long", text)
         cut = cut_prompt(pair.context, self.max_length, 0, self.too_long)
-        row = Row(as_array(cut.inputs), (Member(position, 0, as_array(pair.continuation)),))
+        row = Row(as_array(cut.inputs), (Member(0, 0, as_array(pair.continuation)),))
         return row, Response(
             prompt_tokens=len(cut.inputs),
             completion_tokens=n_scored,

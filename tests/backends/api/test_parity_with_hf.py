@@ -75,5 +75,5 @@ def test_prompts(load: Callable[..., HfBackend], folders: Callable[..., Path], k
         (call,) = calls(wire, [request])
         assert isinstance(call, Call)
         assert backend._loaded is not None
-        _, row, _ = backend._loaded.prompt(0, request)
+        _, row, _ = backend._loaded.prompt(request)
         assert call.body["prompt"] == list(row.inputs)

@@ -13,7 +13,7 @@ import random
 import time
 from array import array
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypeAlias
@@ -39,6 +39,8 @@ _LEAST_ROWS = 8
 _MOST_SLOTS = 128
 _REFILL = 8
 """New rows are let in when one of this many slots is free: their prompts are computed together."""
+_MEANWHILE = 8
+"""Requests that can be made ready while the device computes a step."""
 _REMEMBERED = 64
 """Steps, and packs of prompts, that tell how long others take."""
 _GLANCE = 0.25
@@ -97,6 +99,8 @@ class TreeGenerator:
     packs: Pace = field(default_factory=lambda: Pace(_REMEMBERED))
     """By tokens of prompts."""
     steps: Pace = field(default_factory=lambda: Pace(_REMEMBERED))
+    meanwhile: Callable[[int], None] = field(default=lambda _: None)
+    """Called while the device computes a step, to do something of about so many requests."""
     lengths: Lengths = field(default_factory=Lengths)
     """Of the answers to what is asked together."""
     proven: bool = False
@@ -378,6 +382,7 @@ class _Stream:
         self.slots.fit(len(self.active), max(depths) + 1 - self.stem)
         frame = StepFrame(self.slots, self.path, self.stem, torch.tensor(depths, device=model.device))
         hidden = model.hidden(frame, [row.tokens[-1] for row in self.active])
+        self.owner.meanwhile(_MEANWHILE)
         model.decoded += len(self.active)
         return self._advance(0, hidden)
 

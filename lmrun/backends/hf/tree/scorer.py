@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
@@ -22,6 +22,8 @@ _log = logging.getLogger(__name__)
 
 _ALIKE = 0.9
 """Of the longest row's tokens, so many show what it would."""
+_MEANWHILE = 128
+"""Requests that can be made ready while the device computes a pack; it holds about as many."""
 _REMEMBERED = 8
 """Packs that tell how long others take."""
 
@@ -43,6 +45,8 @@ class TreeScorer:
     outlook: Outlook = field(default_factory=Outlook)
     pace: Pace = field(default_factory=lambda: Pace(_REMEMBERED))
     """By tokens."""
+    meanwhile: Callable[[int], None] = field(default=lambda _: None)
+    """Called while the device computes a pack, to do something of about so many requests."""
     distinct: int = 0
     """Distinct tokens of all trees so far, without their stems."""
     most: int | None = None
@@ -176,6 +180,7 @@ class _Walk:
         with torch.inference_mode():
             places = [place for read in reads for place in read.places]
             hidden = model.forward(pack, self.path, self.tree.inputs, set(places))
+            self.scorer.meanwhile(_MEANWHILE)
             values = model.logprobs(hidden, places, [token for read in reads for token in read.tokens])
         self.path.step()
         model.forwarded += pack.size
