@@ -44,7 +44,8 @@ def test_a_run_leaves_what_the_contract_says(world: World) -> None:
 
 def test_identical_requests_are_asked_once(world: World) -> None:
     tasks = '[[tasks]]\nname = "colours"\nlimit = 10\n[[tasks]]\nname = "colours"\nlimit = 5\n'
-    assert complete(world.run(world.manifest(world.stub(), tasks=tasks)))
+    outcome = world.run(world.manifest(world.stub(), tasks=tasks))
+    assert complete(outcome), closing_words(RunReader(outcome.directory))
     assert len(world.calls()) == len(set(world.calls())) == 30
 
 
@@ -179,22 +180,28 @@ def test_a_backend_is_told_what_comes_after_a_job(world: World, monkeypatch: pyt
     """Without what has an answer already; whether it reads it, and how far, is its own affair."""
     told: list[list[Request]] = []
     asked: list[list[Request]] = []
-    whole = ScriptedBackend.run
 
-    def run(backend: ScriptedBackend, requests: Sequence[Request], answered: Collection[int] = ()) -> Iterator[Chunk]:
-        asked.append(list(requests))
-        return whole(backend, requests, answered)
+    class Told(ScriptedBackend):
+        def run(self, requests: Sequence[Request], answered: Collection[int] = frozenset()) -> Iterator[Chunk]:
+            asked.append(list(requests))
+            return super().run(requests, answered)
 
-    def foresee(_backend: ScriptedBackend, requests: Iterator[Request]) -> None:
-        told.append(list(requests))
+        def foresee(self, requests: Iterator[Request]) -> None:
+            told.append(list(requests))
 
-    monkeypatch.setattr(ScriptedBackend, "run", run)
-    monkeypatch.setattr(ScriptedBackend, "foresee", foresee, raising=False)
+    monkeypatch.setattr("lmrun.engine.plan.backend_class", lambda _: Told)
     tasks = '[[tasks]]\nname = "colours"\nlimit = 2\n[[tasks]]\nname = "colours"\n[[tasks]]\nname = "speech"\n'
     outcome = world.run(world.manifest(world.stub(), tasks=tasks))
     assert complete(outcome) and len(asked) == 3
     assert told[1:] == [asked[2], []]
     assert told[0] == [*asked[0], *asked[1]], "what the first job is about to answer was not known yet"
+
+
+def test_answers_of_any_length_can_be_asked_for(world: World) -> None:
+    """What only the forecast makes of it must not end a run."""
+    tasks = f'[[tasks]]\nname = "speech"\ngeneration = {{ max_gen_toks = {10**17} }}\n'
+    outcome = world.run(world.manifest(world.stub(), tasks=tasks))
+    assert complete(outcome), closing_words(RunReader(outcome.directory))
 
 
 def test_a_capability_that_one_job_lacks_fails_that_job_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
