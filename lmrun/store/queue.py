@@ -61,9 +61,9 @@ _UPCOMING = f"""
     SELECT {REQUEST_COLUMNS} FROM samples s JOIN requests r ON r.sample_id = s.id
     LEFT JOIN texts t ON t.id = r.context_id LEFT JOIN responses a ON a.key = r.key
     WHERE s.job_id = ? AND s.doc_id BETWEEN ? AND ? AND a.key IS NULL ORDER BY s.doc_id, r.position, r.repeat"""
-_DOCS = (
-    f"SELECT min(doc_id), max(doc_id) FROM (SELECT doc_id FROM samples WHERE job_id = ? AND doc_id > ? LIMIT {_PAGE})"
-)
+_DOCS = f"""
+    SELECT min(doc_id), max(doc_id) FROM (
+      SELECT doc_id FROM samples WHERE job_id = ? AND doc_id > ? ORDER BY doc_id LIMIT {_PAGE})"""
 
 _UNNEEDED = """job_id IN (SELECT value FROM json_each(:jobs)) AND NOT answered
     AND NOT EXISTS (SELECT 1 FROM requests r JOIN samples s ON s.id = r.sample_id

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -103,3 +104,30 @@ def test_no_more_is_made_ready_than_fits_and_a_fault_waits_for_its_job(
     for _ in chunks:
         pass
     assert asked(BROKEN) == 2 and asked(generations(50)) == 5
+
+
+def test_what_cannot_be_read_ahead_is_no_fault_of_this_job(backend: HfBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = answers(backend, pairs(10))
+    seen = drafted(backend, monkeypatch)
+
+    def following() -> Iterator[Request]:
+        yield from generations(3)
+        raise OSError("the disk is gone")
+
+    chunks = backend.run(pairs(10))
+    backend.foresee(following())
+    assert {i: response for chunk in chunks for i, response in chunk} == expected
+    assert backend.usage().facts["prefix_sharing"] == "on"
+    assert not [request for request in seen if request.kind == "generate_until"]
+
+
+def test_nothing_holds_a_closed_model(backend: HfBackend) -> None:
+    assert backend._loaded is not None
+    model = weakref.ref(backend._loaded.model)
+    chunks = backend.run(pairs(3))
+    backend.foresee(iter(generations()))
+    for _ in chunks:
+        pass
+    backend.close()
+    backend.close()
+    assert model() is None

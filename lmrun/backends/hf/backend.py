@@ -94,6 +94,8 @@ class HfBackend:
         loaded = Seq2SeqLoaded if model.config.is_encoder_decoder else Loaded
         self._loaded = loaded.of(model, encoder, self._options.max_length or stated, self._options, found)
         self._desk = Desk(self._loaded)
+        if shared := self._loaded.shared:
+            shared.scorer.meanwhile = shared.generator.meanwhile = self._desk.meanwhile
         if self._options.compile:
             with quiet():
                 self._loaded.try_out()
@@ -111,6 +113,7 @@ class HfBackend:
         """Free the model and its memory."""
         if self._loaded:
             self._loaded = None
+            del self._desk  # it holds the model as well
             release_memory()
 
     def usage(self) -> Usage:
@@ -203,7 +206,6 @@ class HfBackend:
         if not loaded.shared:
             return
         generator = loaded.shared.generator
-        generator.meanwhile = self._desk.meanwhile
         # Most requests ask for the same, and looking through what transformers could do takes its time.
         kinds = {_kind(wanted): wanted for _, wanted in asked}
         possible = {kind for kind, wanted in kinds.items() if generator.can(wanted)}
@@ -237,7 +239,6 @@ class HfBackend:
         done: set[tuple[int, int]] = set()
         if loaded.shared:
             self._look_to(loaded.shared.scorer.outlook)
-            loaded.shared.scorer.meanwhile = self._desk.meanwhile
             try:
                 for scores in self._score_shared(loaded.shared.scorer, [r for rows in rounds for r in rows], answered):
                     done.update((score.member.owner, score.member.part) for score in scores)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -34,18 +35,17 @@ class Desk:
 
     def meanwhile(self, count: int) -> None:
         """Draft some requests of the next job: the device computes, and nobody waits for this."""
-        for request in islice(self._next, min(count, _MOST_READY - len(self._ready))):
-            try:
-                draft = self._foreseen(request)
-            except Exception:  # noqa: BLE001 - whatever is wrong with it is told when it is asked
-                continue
-            if draft is not None:
-                self._ready[content_key("", request)] = draft
+        try:
+            for request in islice(self._next, min(count, _MOST_READY - len(self._ready))):
+                self._foresee(request)
+        except Exception:  # noqa: BLE001 - not a fault of this job: what is wrong is told when it is asked
+            self._next = iter(())
 
-    def _foreseen(self, request: Request) -> Any:
-        if request.kind == "loglikelihood":
-            return self._loaded.pair(request)
-        return self._loaded.prompt(request) if request.kind == "generate_until" else None
+    def _foresee(self, request: Request) -> None:
+        draft = {"loglikelihood": self._loaded.pair, "generate_until": self._loaded.prompt}.get(request.kind)
+        if draft:
+            with suppress(Unanswerable):
+                self._ready[content_key("", request)] = draft(request)
 
     def drafts(
         self, requests: Iterable[Request], draft: Callable[[Request], _Draft]
