@@ -16,7 +16,7 @@ from lmrun.engine.steering import LeftOut, Steering
 from lmrun.requests import RequestKind, Response
 from lmrun.store.cache import Cache
 from lmrun.store.log import RunLog
-from lmrun.store.queue import Left, QueuedRequests, Ticket
+from lmrun.store.queue import QueuedRequests, Ticket
 from lmrun.store.records import Source
 from lmrun.store.rows import response_text
 from lmrun.store.writer import RunStore
@@ -90,27 +90,28 @@ class Answerer:
         self.tracker.update(job.model, job.label, state="answering")
         cost = queue.left(job.id).cost
         for requests in queue.of_kinds():
-            if left := len(requests) - len(requests.answered):
-                self._answer_kind(job, backend, requests, Left(left, {requests.kind: cost[requests.kind]}), then)
+            if len(requests) > len(requests.answered):
+                self._answer_kind(job, backend, requests, cost[requests.kind], then)
 
     def _answer_kind(
         self,
         job: JobAddress,
         backend: Callable[[], Backend],
         requests: QueuedRequests,
-        left: Left,
+        work: int,
         then: JobAddress | None,
     ) -> None:
         def ask() -> Iterator[Chunk]:
             asked = backend()
             chunks = asked.run(requests, requests.answered)
-            self.tracker.give(job.model, job.label, requests.kind, left.cost[requests.kind])
+            self.tracker.give(job.model, job.label, requests.kind, work)
             if isinstance(asked, Foresighted):
                 asked.foresee(self.store.queue.upcoming(then.id) if then else iter(()))
             return chunks
 
         self._heed(job)
-        for chunk in self.budget.guard(job.model).chunks(ask, left.requests):
+        left = len(requests) - len(requests.answered)
+        for chunk in self.budget.guard(job.model).chunks(ask, left):
             tickets = requests.tickets([i for i, _ in chunk])
             answers = [(ticket, answer) for ticket, (_, answer) in zip(tickets, chunk, strict=True)]
             self.keep(job.fingerprint, {job.id: job}, answers)

@@ -34,7 +34,7 @@ def drafted(backend: HfBackend, monkeypatch: pytest.MonkeyPatch) -> list[Request
     """Every request that is made ready from now on."""
     loaded, seen = backend._loaded, []
     assert loaded is not None
-    for name in ("pair", "prompt"):
+    for name in ("pair", "prompt", "windows"):
         own = getattr(type(loaded), name)
 
         def draft(self: Any, request: Request, own: Any = own) -> Any:
@@ -46,7 +46,9 @@ def drafted(backend: HfBackend, monkeypatch: pytest.MonkeyPatch) -> list[Request
 
 
 @pytest.mark.parametrize(
-    "following", [pairs(3), generations(), [*pairs(3), *BROKEN[:1]]], ids=["pairs", "texts", "bad"]
+    "following",
+    [pairs(3), generations(), texts(), [*pairs(3), *BROKEN[:1]]],
+    ids=["pairs", "texts", "windows", "bad"],
 )
 def test_the_next_job_is_ready_when_it_begins_and_its_answers_are_the_same(
     backend: HfBackend, following: list[Request], monkeypatch: pytest.MonkeyPatch
@@ -75,7 +77,7 @@ def test_the_next_job_is_ready_when_it_begins_and_its_answers_are_the_same(
 
 
 def test_a_job_foreseen_and_then_changed_is_answered_as_it_is(backend: HfBackend) -> None:
-    """Some was answered meanwhile, some is new; windows of texts are not made ready."""
+    """Some was answered meanwhile, some is new."""
     for following in (texts(), pairs(3)):
         chunks = backend.run(pairs(10))
         backend.foresee(iter([*following[4:], *BROKEN]))

@@ -159,20 +159,12 @@ class HfBackend:
             yield [(s.member.owner, _scored(drafted[s.member.owner][1], s)) for s in scores]
 
     def _run_rolling(self, loaded: Loaded, requests: Sequence[Request], answered: frozenset[int]) -> Iterator[Chunk]:
-        texts: list[list[Row]] = []
-        ready: dict[int, Response] = {}
-        for i, request in enumerate(loaded.encoder.ahead(requests)):
-            try:
-                texts.append(loaded.windows(i, request))
-            except Unanswerable as error:
-                texts.append([])
-                ready[i] = error.response()
-            else:
-                if not texts[-1]:
-                    ready[i] = Response(logprob=0.0)
+        drafted, ready = self._desk.drafts(requests, loaded.windows)
+        texts = {i: [row.owned(i) for row in rows] for i, rows in drafted.items()}
+        ready |= {i: Response(logprob=0.0) for i, rows in texts.items() if not rows}
         yield from self._unasked(answered, ready)
         parts: defaultdict[int, dict[int, Score]] = defaultdict(dict)
-        together = rounds(texts, loaded.shape.batch_tokens * _ROUND_BATCHES)
+        together = rounds(list(texts.values()), loaded.shape.batch_tokens * _ROUND_BATCHES)
         for scores in self._score(loaded, together, answered):
             for score in scores:
                 parts[score.member.owner][score.member.part] = score

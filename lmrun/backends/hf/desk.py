@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from lmrun.backends.hf.loaded import Loaded
 from lmrun.backends.tokenize import Unanswerable
-from lmrun.requests import Request, Response, content_key
+from lmrun.requests import Request, RequestKind, Response, content_key
 
 _Draft = TypeVar("_Draft")
 
@@ -42,10 +42,14 @@ class Desk:
             self._next = iter(())
 
     def _foresee(self, request: Request) -> None:
-        draft = {"loglikelihood": self._loaded.pair, "generate_until": self._loaded.prompt}.get(request.kind)
-        if draft:
-            with suppress(Unanswerable):
-                self._ready[content_key("", request)] = draft(request)
+        loaded = self._loaded
+        draft: dict[RequestKind, Callable[[Request], Any]] = {
+            "loglikelihood": loaded.pair,
+            "loglikelihood_rolling": loaded.windows,
+            "generate_until": loaded.prompt,
+        }
+        with suppress(Unanswerable):
+            self._ready[content_key("", request)] = draft[request.kind](request)
 
     def drafts(
         self, requests: Iterable[Request], draft: Callable[[Request], _Draft]

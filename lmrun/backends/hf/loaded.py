@@ -188,10 +188,10 @@ class Loaded:
         draft = draft_pair(self.encoder, request, self.max_length, self.too_long)
         return Row(as_array(draft.inputs), (Member(0, 0, as_array(draft.continuation)),)), draft.response
 
-    def windows(self, position: int, request: Request) -> list[Row]:
-        """The rows that score a long text together; none for an empty one."""
+    def windows(self, request: Request) -> list[Row]:
+        """The rows that score a long text together, of nobody yet; none for an empty one."""
         return [
-            Row(as_array([*window.context, *window.predicted][:-1]), (Member(position, i, as_array(window.predicted)),))
+            Row(as_array([*window.context, *window.predicted][:-1]), (Member(0, i, as_array(window.predicted)),))
             for i, window in enumerate(self.encoder.windows(request.continuation, self.max_length))
         ]
 

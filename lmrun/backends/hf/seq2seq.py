@@ -57,10 +57,10 @@ class Seq2SeqLoaded(Loaded):
             notes=prompt.notes,
         )
 
-    def windows(self, position: int, request: Request) -> list[Row]:
+    def windows(self, request: Request) -> list[Row]:
         """The rows that score a long text together: of each window, what stands before it goes to the encoder."""
         return [
-            Row(as_array(window.context), (Member(position, i, as_array(window.predicted)),))
+            Row(as_array(window.context), (Member(0, i, as_array(window.predicted)),))
             for i, window in enumerate(self.encoder.windows(request.continuation, self.max_length))
         ]
 
